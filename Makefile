@@ -1,0 +1,61 @@
+# Everything runs in .venv, which `make setup` makes; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+RUN    := runs/demo
+# The stamp carries the folder: a copied tree does not use the environment of the tree it was copied from.
+STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
+PIP    := $(PY) -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow test-all lint types fmt clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the tested versions and the package itself
+
+$(STAMP): constraints.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed; name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV): a few minutes the first time."
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt "setuptools>=77"
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	@touch $@
+
+demo: setup ## train, evaluate and segment on made-up pictures, from nothing
+	$(PY) -m monai.bundle run training --config_file configs/train.json \
+	    --output_dir $(RUN) --ckpt_dir $(RUN)/models
+	$(PY) -m monai.bundle run evaluation --config_file "['configs/train.json','configs/evaluate.json']" \
+	    --output_dir $(RUN)/evaluation --ckpt_dir $(RUN)/models
+	$(PY) -m monai.bundle run inference --config_file configs/inference.json \
+	    --input demo_data/images/0000.png --output_dir $(RUN)/segmented --ckpt_dir $(RUN)/models --overlays true
+	@echo
+	@echo "The report of the evaluation:  $(RUN)/evaluation"
+	@echo "The segmented picture:         $(RUN)/segmented"
+
+test: setup ## run the tests, without the slow ones
+	$(PY) -m pytest -m "not slow"
+
+# pytest ends with 5 where no test is marked slow.
+slow: setup ## run the slow tests alone
+	$(PY) -m pytest -m slow || test $$? -eq 5
+
+test-all: setup ## run all tests
+	$(PY) -m pytest
+
+lint: setup ## check style and formatting
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+types: setup ## check types
+	$(PY) -m mypy
+
+fmt: setup ## format, and correct what can be corrected
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+clean: ## remove the environment, caches, builds and runs (models/ stays)
+	rm -rf $(VENV) build dist bundle/*.egg-info runs demo_data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,25 @@
+"""SAM2-UNet as a MONAI bundle: the network, its loss, data, transforms, handlers and metrics."""
+
+# MONAI's configs find a bare class name in modules that are already loaded: load all that they name
+from monai_sam2unet import commandline, data, handlers, inferers, metrics, networks, settings, transforms
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.losses import StructureLoss
+from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.prediction import predict
+
+__version__ = "0.1.0"
+__all__ = [
+    "InputError",
+    "SAM2UNet",
+    "StructureLoss",
+    "__version__",
+    "commandline",
+    "data",
+    "handlers",
+    "inferers",
+    "metrics",
+    "networks",
+    "predict",
+    "settings",
+    "transforms",
+]

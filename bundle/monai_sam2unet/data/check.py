@@ -1,0 +1,163 @@
+"""Read every file once before hours of training depend on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+from ..pictures import open_mask, open_picture
+from .naming import first_names
+
+logger = logging.getLogger(__name__)
+
+NEXT_LINE = "\n  "  # reasons are long: one a line
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class PairCheck:
+    """What reading all pairs found.
+
+    Attributes:
+        pairs: how many were read.
+        empty: cases whose mask holds no foreground, sorted.
+        seconds: how long it took.
+    """
+
+    pairs: int
+    empty: tuple[str, ...]
+    seconds: float
+
+
+class CheckError(InputError):
+    """Some files cannot be trained on.
+
+    Attributes:
+        unreadable: file to the reason.
+        mismatched: case to the (width, height) of its picture and of its mask, in pixels.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        unreadable: Mapping[Path, str],
+        mismatched: Mapping[str, tuple[tuple[int, int], tuple[int, int]]],
+    ) -> None:
+        super().__init__(message)
+        self.unreadable = dict(unreadable)
+        self.mismatched = dict(mismatched)
+
+
+@dataclass(frozen=True)
+class _Read:
+    case: str
+    failed: dict[Path, str]
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    empty: bool = False
+
+
+def _read_pair(item: Mapping[str, str]) -> _Read:
+    failed: dict[Path, str] = {}
+    image, label = Path(item["image"]), Path(item["label"])
+    size = mask = None
+    try:
+        size = open_picture(image).size
+    except InputError as error:
+        failed[image] = str(error)
+    try:
+        mask = open_mask(label)
+    except InputError as error:
+        failed[label] = str(error)
+    case = item.get("case", str(image))
+    if size is None or mask is None:
+        return _Read(case, failed)
+    return _Read(case, failed, (size, mask.size), not np.asarray(mask).any())
+
+
+def _in_threads(read: Callable[[Given], Found], given: Sequence[Given], workers: int | None) -> list[Found]:
+    """Results in the order given, so that messages do not depend on which thread was first."""
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    # Decoding leaves Python's lock; beyond eight threads the disk decides.
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, given))
+
+
+def _warn_of_empty(empty: Sequence[str], pairs: int) -> None:
+    if pairs and len(empty) == pairs:
+        logger.warning("all %d masks are empty: nothing to learn; are they the right files?", pairs)
+    elif empty:
+        logger.warning("%d of %d masks are empty (no lesion): %s", len(empty), pairs, first_names(empty))
+
+
+def check_pairs(items: Sequence[Mapping[str, str]], workers: int | None = None) -> PairCheck:
+    """Decode every picture and mask fully.
+
+    Args:
+        items: dictionaries with "image", "label" and "case".
+        workers: threads, at least 1; None for one per processor, at most 8.
+
+    Returns:
+        Counts, and the cases with empty masks. Empty masks are logged as a warning: they are right for
+        frames without a lesion and wrong nearly everywhere else.
+
+    Raises:
+        CheckError: files cannot be read, or a mask's size is not its picture's; names all of them in its
+            attributes and the first ten in its message.
+    """
+    start = time.perf_counter()
+    results = _in_threads(_read_pair, items, workers)
+    failed = {file: reason for result in results for file, reason in result.failed.items()}
+    mismatched = {r.case: r.sizes for r in results if r.sizes is not None and r.sizes[0] != r.sizes[1]}
+    problems = []
+    if failed:
+        named = first_names(failed.values(), separator=NEXT_LINE)
+        problems.append(f"{len(failed)} files cannot be read:\n  {named}")
+    if mismatched:
+        told = (
+            f"{case} (picture {image[0]}x{image[1]}, mask {mask[0]}x{mask[1]})"
+            for case, (image, mask) in mismatched.items()
+        )
+        named = first_names(told, separator=NEXT_LINE)
+        problems.append(f"{len(mismatched)} masks have another size than their picture:\n  {named}")
+    if problems:
+        raise CheckError("\n".join(problems), failed, mismatched)
+    empty = tuple(sorted(result.case for result in results if result.empty))
+    seconds = time.perf_counter() - start
+    logger.info("read %d pairs of picture and mask in %.1f s", len(results), seconds)
+    _warn_of_empty(empty, len(results))
+    return PairCheck(len(results), empty, seconds)
+
+
+def _reason(path: Path) -> str:
+    try:
+        open_picture(path)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def unreadable(paths: Iterable[str | os.PathLike[str]], workers: int | None = None) -> dict[Path, str]:
+    """Tell which pictures cannot be read.
+
+    Args:
+        paths: pictures.
+        workers: threads, see `check_pairs`.
+
+    Returns:
+        The reason of each that cannot; empty if all can.
+    """
+    files = [Path(path) for path in paths]
+    reasons = _in_threads(_reason, files, workers)
+    return {file: reason for file, reason in zip(files, reasons, strict=True) if reason}

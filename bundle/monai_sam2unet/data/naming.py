@@ -1,0 +1,27 @@
+"""How long lists of names are told in a message: the first ten, then how many more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+NAMED_AT_MOST = 10
+
+
+def first_names(names: Iterable[object], limit: int = NAMED_AT_MOST, separator: str = ", ") -> str:
+    """Join the first `limit` names and tell how many follow.
+
+    Args:
+        names: whatever is to be named, already in the order to be told.
+        limit: how many to spell out, at least 1.
+        separator: what stands between them.
+
+    Returns:
+        The names in one text.
+
+    Example:
+        >>> first_names(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    told = [str(name) for name in names]
+    line = separator.join(told[:limit])
+    return line if len(told) <= limit else f"{line} and {len(told) - limit} more"

@@ -1,0 +1,300 @@
+"""Find pictures, and pair each with its mask by name.
+
+Pairing is by stem, never by the order of a sort: one missing file would otherwise shift every mask
+after it by one, which trains without an error. A stem is the name without its suffix, after a prefix
+and a suffix of the kind ``_mask`` or ``p`` are taken off. Pictures in subfolders pair with masks in the
+subfolders of the same name.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..pictures import PICTURE_SUFFIXES
+from .naming import first_names
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Affix:
+    """What to take off both ends of a stem before it is compared."""
+
+    prefix: str = ""
+    suffix: str = ""
+
+    def strip(self, stem: str) -> str:
+        """Take the prefix and the suffix off where they are there; never empties a stem.
+
+        Example:
+            >>> Affix(suffix="_segmentation").strip("ISIC_0000001_segmentation")
+            'ISIC_0000001'
+        """
+        rest = stem.removeprefix(self.prefix)
+        rest = rest.removesuffix(self.suffix)
+        return rest or stem
+
+
+# (of the picture, of the mask). One choice holds for a whole folder: the one that pairs most files.
+KNOWN_AFFIXES: tuple[tuple[Affix, Affix], ...] = (
+    (Affix(), Affix()),
+    (Affix(), Affix(suffix="_mask")),
+    (Affix(), Affix(suffix="-mask")),
+    (Affix(), Affix(prefix="mask_")),
+    (Affix(), Affix(suffix="_segmentation")),  # ISIC
+    (Affix(), Affix(suffix="_seg")),
+    (Affix(), Affix(suffix="_gt")),
+    (Affix(), Affix(prefix="gt_")),
+    (Affix(), Affix(suffix="_label")),
+    (Affix(), Affix(prefix="p")),  # ETIS-Larib: ground truth p12.tif beside 12.tif
+    (Affix(prefix="image_"), Affix(prefix="mask_")),
+    (Affix(prefix="img_"), Affix(prefix="mask_")),
+    (Affix(suffix="_image"), Affix(suffix="_mask")),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture and its mask; `key` is what both have in common (``subfolder/stem``)."""
+
+    key: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures to predict; results keep each file's path relative to `root`."""
+
+    root: Path
+    files: tuple[Path, ...]
+
+    def relative(self, file: Path) -> Path:
+        """Where a result belongs below an output folder, still with the picture's suffix."""
+        return file.relative_to(self.root)
+
+
+class PairingError(InputError):
+    """Pictures and masks do not pair one to one.
+
+    Attributes:
+        unmatched_images: pictures without a mask.
+        unmatched_masks: masks without a picture.
+        duplicates: key to the files of one folder that share it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        unmatched_images: Sequence[Path] = (),
+        unmatched_masks: Sequence[Path] = (),
+        duplicates: Mapping[str, Sequence[Path]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.unmatched_images = list(unmatched_images)
+        self.unmatched_masks = list(unmatched_masks)
+        self.duplicates = {key: list(files) for key, files in (duplicates or {}).items()}
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the suffix is a picture's and the name is not hidden (``._a.jpg`` of a Mac is)."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """All pictures of a folder and its subfolders, sorted by path, hidden ones left out."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(file for name in names if is_picture(file := Path(parent, name)))
+    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _by_key(files: Iterable[Path], folder: Path, affix: Affix) -> dict[str, list[Path]]:
+    keyed: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        inner = file.relative_to(folder)
+        keyed[inner.with_name(affix.strip(inner.stem)).as_posix()].append(file)
+    return keyed
+
+
+def choose_affixes(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    image_dir: Path,
+    mask_dir: Path,
+    candidates: Sequence[tuple[Affix, Affix]] = KNOWN_AFFIXES,
+) -> tuple[Affix, Affix]:
+    """Choose the prefixes and suffixes under which most pictures find a mask; the first of equals."""
+
+    def matches(pair: tuple[Affix, Affix]) -> int:
+        return len(_by_key(images, image_dir, pair[0]).keys() & _by_key(masks, mask_dir, pair[1]).keys())
+
+    return max(candidates, key=matches)
+
+
+def _explain(
+    images: Sequence[Path], masks: Sequence[Path], duplicates: Mapping[str, Sequence[Path]], folder: str
+) -> str:
+    parts = []
+    if images:
+        names = first_names(file.name for file in images)
+        parts.append(f"{len(images)} pictures have no mask: {names}")
+    if masks:
+        names = first_names(file.name for file in masks)
+        parts.append(f"{len(masks)} masks have no picture: {names}")
+    if duplicates:
+        names = first_names(" = ".join(file.name for file in files) for files in duplicates.values())
+        parts.append(f"{len(duplicates)} names are there more than once: {names}")
+    return f"{folder}: " + "; ".join(parts)
+
+
+def pair_files(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    image_dir: Path,
+    mask_dir: Path,
+    *,
+    image_affix: Affix = Affix(),
+    mask_affix: Affix = Affix(),
+    unmatched: str = "error",
+) -> list[Pair]:
+    """Pair pictures with masks by stem.
+
+    Args:
+        images: pictures below `image_dir`.
+        masks: masks below `mask_dir`.
+        image_dir: folder that the pictures' subfolders are relative to.
+        mask_dir: folder that the masks' subfolders are relative to.
+        image_affix: what to take off a picture's stem.
+        mask_affix: what to take off a mask's stem.
+        unmatched: "error", or "warn" to log the unmatched files and go on without them.
+
+    Returns:
+        Pairs sorted by key.
+
+    Raises:
+        PairingError: files are unmatched (unless "warn"), or two files of one folder share a key.
+    """
+    if unmatched not in ("error", "warn"):
+        raise ValueError(f'unmatched must be "error" or "warn", got {unmatched!r}')
+    by_image = _by_key(images, image_dir, image_affix)
+    by_mask = _by_key(masks, mask_dir, mask_affix)
+    duplicates = {
+        key: files for keyed in (by_image, by_mask) for key, files in sorted(keyed.items()) if len(files) > 1
+    }
+    lone_images = [by_image[key][0] for key in sorted(by_image.keys() - by_mask.keys())]
+    lone_masks = [by_mask[key][0] for key in sorted(by_mask.keys() - by_image.keys())]
+    if duplicates or lone_images or lone_masks:
+        folder = f"{image_dir} with {mask_dir.name}"
+        message = _explain(lone_images, lone_masks, duplicates, folder)
+        if duplicates or unmatched == "error":
+            hint = "; give every picture one mask of the same name, or take the files named out of the folder"
+            raise PairingError(message + hint, lone_images, lone_masks, duplicates)
+        logger.warning("left out: %s", message)
+    return [Pair(key, by_image[key][0], by_mask[key][0]) for key in sorted(by_image.keys() & by_mask.keys())]
+
+
+def pair_folders(
+    image_dir: Path,
+    mask_dir: Path,
+    *,
+    affixes: Sequence[tuple[Affix, Affix]] = KNOWN_AFFIXES,
+    unmatched: str = "error",
+) -> list[Pair]:
+    """Pair the pictures of one folder with the masks of another.
+
+    Args:
+        image_dir: folder of pictures, searched with its subfolders.
+        mask_dir: folder of masks, likewise.
+        affixes: (picture, mask) affixes to choose from; the choice holds for the whole folder.
+        unmatched: "error" or "warn", see `pair_files`.
+
+    Returns:
+        Pairs sorted by key, at least one.
+
+    Raises:
+        PairingError: see `pair_files`.
+        InputError: one of the folders holds no picture.
+    """
+    images, masks = pictures_in(image_dir), pictures_in(mask_dir)
+    for folder, files in ((image_dir, images), (mask_dir, masks)):
+        if not files:
+            raise InputError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+    image_affix, mask_affix = choose_affixes(images, masks, image_dir, mask_dir, affixes)
+    pairs = pair_files(
+        images,
+        masks,
+        image_dir,
+        mask_dir,
+        image_affix=image_affix,
+        mask_affix=mask_affix,
+        unmatched=unmatched,
+    )
+    if not pairs:
+        raise PairingError(f"no picture of {image_dir} has a mask in {mask_dir}", images, masks)
+    return pairs
+
+
+def warn_of_count(title: str, expected: int | None, found: int) -> None:
+    """Log a warning where a known set holds another number of pairs than it was published with."""
+    if expected is not None and expected != found:
+        logger.warning("%s should have %d pairs, found %d", title, expected, found)
+
+
+def _glob_root(pattern: str) -> Path:
+    """The folders of a pattern before the first part with a wildcard."""
+    fixed = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def picture_set(path: str | os.PathLike[str]) -> PictureSet:
+    """Find the pictures to predict, and the folder that results are laid out after.
+
+    Args:
+        path: a picture, a folder (searched with its subfolders), or a pattern such as
+            ``frames/**/*.png``. A file is taken whatever its suffix is, so that reading it says what
+            is wrong with it; in folders and patterns only picture suffixes are taken.
+
+    Returns:
+        The files, sorted, and their root: the file's folder, the folder, or the pattern's fixed part.
+
+    Raises:
+        InputError: nothing is there, or nothing that is a picture.
+    """
+    given = os.path.expanduser(path)
+    place = Path(given)
+    if place.is_file():
+        return PictureSet(place.parent, (place,))
+    if place.is_dir():
+        files = pictures_in(place)
+        if not files:
+            raise InputError(f"{place} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+        return PictureSet(place, tuple(files))
+    if not glob.has_magic(given):
+        raise InputError(f"{place} is not there; give a picture, a folder or a pattern such as 'in/**/*.png'")
+    root = _glob_root(given)
+    matched = {Path(hit) for hit in glob.glob(given, recursive=True)}
+    files = sorted((hit for hit in matched if hit.is_file() and is_picture(hit)), key=Path.as_posix)
+    if not files:
+        raise InputError(
+            f"no picture matches the pattern {given} ({len(matched)} other files or folders do); "
+            f"pictures are {', '.join(PICTURE_SUFFIXES)}"
+        )
+    return PictureSet(root, tuple(files))
+
+
+def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of `picture_set`, for callers that need no root."""
+    return list(picture_set(path).files)

@@ -1,0 +1,115 @@
+"""What configs call: lists of cases for a run, found, checked, said aloud and written down."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import make_folder
+from .check import check_pairs, unreadable
+from .datalist import DataLists, Item, load_datalists
+from .demo import ensure_demo
+from .pairing import picture_set
+
+__all__ = ["PicturesToSegment", "prepare_datalists"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_datalists(
+    dataset_dir: str | os.PathLike[str] | None,
+    *,
+    demo_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    dataset: str = "auto",
+    datalist: str | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    check: bool = True,
+) -> DataLists:
+    """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
+
+    Args:
+        dataset_dir: folder of the data set; empty for the demonstration.
+        demo_dir: where the synthetic polyps of the demonstration are drawn.
+        output_dir: folder of the run.
+        dataset: name of the layout, or ``auto``.
+        datalist: JSON list in MONAI's form; empty for none.
+        val_fraction: share kept for validation, in [0, 1), where the set brings no split.
+        seed: seed of the split.
+        check: whether every file is read once before work begins.
+
+    Returns:
+        The lists.
+
+    Raises:
+        InputError: if folder, files or split cannot be used; the message names them.
+    """
+    if not dataset_dir:
+        logger.info(
+            "No --dataset_dir: this is the demonstration, nano network on synthetic polyps of 128x128 "
+            "pixels. Give --dataset_dir DIR for your own data."
+        )
+        lists = load_datalists(ensure_demo(demo_dir))
+    else:
+        lists = load_datalists(
+            dataset_dir, dataset=dataset, datalist=datalist or None, val_fraction=val_fraction, seed=seed
+        )
+    logger.info("%s", lists.summary())
+    if check:
+        check_pairs([*lists.train, *lists.validation, *lists.test])
+    lists.write(make_folder(output_dir) / "datalist.json")
+    return lists
+
+
+class PicturesToSegment:
+    """The pictures of a file, folder or pattern: those that can be read, and those that cannot.
+
+    Args:
+        source: picture, folder (with its subfolders) or pattern such as ``in/**/*.png``.
+
+    Attributes:
+        items: for each readable picture ``image`` (path), ``case`` (relative path without suffix) and
+            ``output`` (relative path of its results, ending in ``.png``).
+        failed: reason for each unreadable file.
+
+    Raises:
+        InputError: if nothing is there, or nothing that can be read.
+    """
+
+    def __init__(self, source: str | os.PathLike[str]) -> None:
+        found = picture_set(source)
+        self.failed: Mapping[Path, str] = unreadable(found.files)
+        files = [file for file in found.files if file not in self.failed]
+        if not files:
+            raise InputError(self._failures())
+        names = [file.relative_to(found.root) for file in files]
+        stems = [name.with_suffix("").as_posix() for name in names]
+        counts = Counter(stems)  # a.jpg and a.png would both become a.png: these keep their suffix
+        outputs = [
+            f"{stem if counts[stem] == 1 else name.as_posix()}.png"
+            for stem, name in zip(stems, names, strict=True)
+        ]
+        self.items: list[Item] = [
+            {"image": str(file), "case": output.removesuffix(".png"), "output": output}
+            for file, output in zip(files, outputs, strict=True)
+        ]
+        logger.info("%d pictures to segment from %s", len(files), source)
+
+    def report_failed(self) -> None:
+        """Name the files that were passed over.
+
+        Raises:
+            InputError: if there are any, so that the program exits with an error.
+        """
+        if self.failed:
+            raise InputError(self._failures())
+
+    def _failures(self) -> str:
+        """All files that could not be read, with reasons."""
+        reasons = "\n  ".join(self.failed.values())
+        return f"{len(self.failed)} files could not be read and have no result:\n  {reasons}"

@@ -1,0 +1,20 @@
+"""Ignite handlers: what happens around the loops of training, evaluation and inference."""
+
+from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
+from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints, model_settings
+from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
+from monai_sam2unet.handlers.training import EarlyStop, EpochSeed, GradientClip, NumericalGuard
+
+__all__ = [
+    "CaseProgress",
+    "CaseReport",
+    "EarlyStop",
+    "EpochSeed",
+    "GradientClip",
+    "NumericalGuard",
+    "SegmentationWriter",
+    "TensorBoardOverlays",
+    "TrainingCheckpoints",
+    "TrainingProgress",
+    "model_settings",
+]

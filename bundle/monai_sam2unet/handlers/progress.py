@@ -1,0 +1,210 @@
+"""What a person sees of a running training: a progress bar, a line an epoch, pictures in TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from monai_sam2unet.files import write_atomically
+from monai_sam2unet.pictures import open_picture, overlay
+
+__all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
+
+logger = logging.getLogger(__name__)
+
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+
+
+class TrainingProgress:
+    """A bar over the whole training with time left, a log line an epoch, and ``history.csv``.
+
+    The bar is Ignite's; it is shown on a terminal alone, so that log files stay readable. Columns of
+    ``history.csv``: epoch, seconds, loss (mean of the epoch), validation_dice, learning_rate.
+
+    Args:
+        output_dir: folder of the run.
+        optimizer: whose learning rate is shown.
+        evaluator: whose key metric is shown; None if nothing is validated.
+    """
+
+    def __init__(
+        self, output_dir: str | os.PathLike[str], optimizer: Optimizer, evaluator: Engine | None = None
+    ) -> None:
+        self.history = Path(output_dir) / "history.csv"
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.rows: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        self.rate = 0.0
+        self.started_at = self.epoch_started_at = 0.0
+        self.first_epoch = 0
+        self.stack = contextlib.ExitStack()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the handler that validates."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+        bar = ProgressBar(persist=True, bar_format=BAR, desc="Training", disable=None, mininterval=0.5)
+        bar.attach(
+            engine,
+            output_transform=lambda output: {"loss": round(_loss(output), 4)},
+            closing_event_name=Events.COMPLETED,
+        )
+
+    def started(self, engine: Engine) -> None:
+        """Start the clock; let log lines pass above the bar."""
+        self.started_at, self.first_epoch = time.monotonic(), engine.state.epoch
+        if engine.state.epoch > 0 and self.history.is_file():  # resumed
+            rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
+            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
+        self.stack.enter_context(logging_redirect_tqdm())
+        state = engine.state
+        logger.info("Training %d epochs of %d iterations", state.max_epochs, state.epoch_length)
+
+    def epoch_started(self, engine: Engine) -> None:
+        """Forget the epoch before."""
+        self.losses = []
+        self.rate = float(self.optimizer.param_groups[0]["lr"])
+        self.epoch_started_at = time.monotonic()
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Note the loss."""
+        self.losses.append(_loss(engine.state.output))
+
+    def epoch_completed(self, engine: Engine) -> None:
+        """Write the epoch's line and the history."""
+        epoch, last = engine.state.epoch, engine.state.max_epochs
+        now = time.monotonic()
+        validated = self.evaluator is not None and self.evaluator.state.epoch == epoch
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "seconds": round(now - self.epoch_started_at, 1),
+            "loss": round(float(np.mean(self.losses)), 5),
+            "validation_dice": "",
+            "learning_rate": f"{self.rate:.3g}",
+        }
+        if validated and self.evaluator is not None:
+            state = self.evaluator.state
+            row["validation_dice"] = round(float(state.metrics[state.key_metric_name]), 5)
+        self.rows.append(row)
+        left = (now - self.started_at) / (epoch - self.first_epoch) * (last - epoch)
+        dice = f"  validation Dice {row['validation_dice']:.4f}" if validated else ""
+        logger.info(
+            "Epoch %d/%d  loss %.4f%s  %s, about %s left",
+            epoch,
+            last,
+            row["loss"],
+            dice,
+            _duration(row["seconds"]),
+            _duration(left),
+        )
+        write_atomically(self.history, lambda file: file.write(_csv(self.rows).encode()))
+
+    def completed(self, engine: Engine) -> None:
+        """Give the log back."""
+        self.stack.close()
+
+
+class CaseProgress:
+    """A bar over the cases of an evaluation or inference, shown on a terminal alone.
+
+    Args:
+        description: what stands before the bar.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        bar = ProgressBar(persist=True, bar_format=BAR, desc=self.description, disable=None, mininterval=0.5)
+        bar.attach(engine)
+
+
+class TensorBoardOverlays:
+    """Pictures of the first validation cases with prediction (blue) and reference (yellow), per epoch.
+
+    Args:
+        log_dir: TensorBoard's folder.
+        cases: how many.
+        every: epochs between two sets of pictures.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str], cases: int = 4, every: int = 1) -> None:
+        self.log_dir = os.fspath(log_dir)
+        self.cases = cases
+        self.every = every
+        self.shown = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator that validates."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+
+    def epoch_started(self, engine: Engine) -> None:
+        """Begin with the first case again."""
+        self.shown = self.cases if (engine.state.epoch - 1) % self.every else 0
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Write the pictures of this batch that are still wanted."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if self.shown == self.cases:
+                return
+            self.shown += 1
+            picture = np.asarray(open_picture(item["image"].meta["filename_or_obj"]))
+            drawn = overlay(picture, _mask(output["pred"]), _mask(output["label"]))
+            with _writer(self.log_dir) as writer:
+                writer.add_image(f"validation/{item['case']}", drawn, engine.state.epoch, dataformats="HWC")
+
+
+@contextlib.contextmanager
+def _writer(log_dir: str) -> Iterator[SummaryWriter]:
+    """A TensorBoard writer that is closed again: an open one keeps a thread and a file."""
+    writer = SummaryWriter(log_dir)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _mask(tensor: Any) -> np.ndarray:
+    """The first channel of a mask (K, H, W) as bool (H, W)."""
+    return np.asarray(tensor.cpu())[0] > 0
+
+
+def _loss(output: Any) -> float:
+    """The loss in a trainer's output, which is one dictionary or one per case."""
+    return float((output[0] if isinstance(output, list) else output)["loss"])
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,304 @@
+"""Pictures in and out: any common picture file as 8-bit RGB or as a 0/255 mask, PNG files, overlays.
+
+Arrays are ``(H, W)`` or ``(H, W, 3)``, uint8, rows from the top, columns from the left, as a viewer shows
+the picture. Only Pillow and NumPy are needed here, so that this module also serves programs without torch.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import InputError
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "PREDICTION_COLOUR",
+    "REFERENCE_COLOUR",
+    "open_mask",
+    "open_picture",
+    "overlay",
+    "to_mask",
+    "to_rgb",
+    "write_png",
+]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
+
+# A closed list: Pillow's other plug-ins run outside programs (EPS) or are not pictures (PDF, WMF).
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+
+# Two hues of Okabe and Ito's palette that all forms of colour blindness tell apart, and that tissue lacks.
+PREDICTION_COLOUR = (86, 180, 233)
+REFERENCE_COLOUR = (240, 228, 66)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any picture to 8-bit RGB, upright.
+
+    * The first frame of several is taken; the EXIF orientation is applied (the picture as a viewer shows it).
+    * Palettes and CMYK become their colours, 1-bit and 8-bit grey the same grey in three channels.
+    * Transparency (an alpha channel, or a transparent colour) is composited over black.
+    * 16-bit and 32-bit integer grey and float grey are stretched linearly from the picture's own minimum
+      and maximum to 0..255; a constant picture becomes 0. NaN and -Inf become 0, +Inf 255; they have no part
+      in minimum and maximum. Colour of 16 bits per channel keeps its upper 8 bits, as Pillow reads it.
+
+    Args:
+        image: A picture of Pillow's, of any mode.
+
+    Returns:
+        A new picture of mode "RGB".
+    """
+    image = _upright(image)
+    if _is_deep(image):
+        return Image.fromarray(_stretch(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_mask(image: Image.Image) -> Image.Image:
+    """Convert any picture of a mask to 0 (background) and 255 (object), upright.
+
+    The value of a pixel is its brightest colour channel, so that colour-coded masks and palettes count;
+    transparency is ignored. It is object where ``value >= range / 2``; the range is 1 if no value of the
+    picture exceeds 1, 255 if none exceeds 255, and 65535 otherwise. So masks of {0, 1}, of {0, 255}, of
+    16 bits, and JPEG masks with values near 0 and 255 all work, and an all-black mask stays empty. NaN counts
+    as 0, +Inf as object. Class numbers such as {0, 2} are no mask: they are below half of 255.
+
+    Args:
+        image: A picture of Pillow's, of any mode.
+
+    Returns:
+        A new picture of mode "L" with no values but 0 and 255.
+    """
+    return _binarise(_mask_values(image))
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a picture file, decode it wholly and convert it by :func:`to_rgb`.
+
+    Raises:
+        InputError: If the file is missing, empty, damaged, too large or no picture; it names the path.
+    """
+    return _open(path, to_rgb)
+
+
+def open_mask(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a mask file, decode it wholly and convert it by :func:`to_mask`.
+
+    A mask that has values above 1 and yet none of half the range comes out empty, with a warning in the log:
+    it may hold class numbers.
+
+    Raises:
+        InputError: If the file is missing, empty, damaged, too large or no picture; it names the path.
+    """
+    values = _open(path, _mask_values)
+    mask = _binarise(values)
+    if values.size and values.max() > 1 and mask.getextrema() == (0, 0):
+        logger.warning("%s: no value above %g, below half of the range; taken as empty", path, values.max())
+    return mask
+
+
+def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image) -> None:
+    """Write a PNG file so that a reader sees the old file or the whole new one, never a part.
+
+    Args:
+        path: Where to; must end in ".png". Missing parent folders are made.
+        picture: uint8 array ``(H, W)`` or ``(H, W, 3)``, or a picture of Pillow's.
+
+    Raises:
+        ValueError: If the suffix, shape, dtype or mode cannot be written as PNG.
+        OSError: If writing fails (disk full, no permission); it names the path, and no part of a file stays.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"path must end in .png, got {path}")
+    encoded = io.BytesIO()  # in memory first: Pillow's encoder hides why a write to a file failed
+    _as_image(picture).save(encoded, format="PNG")
+    # Not tempfile: its files are readable by their owner only, and os.replace would keep that.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(encoded.getbuffer())
+        os.replace(temporary, path)
+    except OSError as err:
+        raise OSError(err.errno, f"cannot write picture: {err.strerror}", str(path)) from err
+    finally:
+        _remove(temporary)
+
+
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    reference: np.ndarray | None = None,
+    *,
+    alpha: float = 0.3,
+    width: int = 2,
+    colour: tuple[int, int, int] = PREDICTION_COLOUR,
+    reference_colour: tuple[int, int, int] = REFERENCE_COLOUR,
+) -> np.ndarray:
+    """Draw a predicted mask, and a reference mask if there is one, over a picture.
+
+    The prediction is tinted and outlined just inside its edge (sky blue), the reference outlined just outside
+    its edge (yellow): where the two agree the lines run side by side and neither hides the other.
+
+    Args:
+        image: ``(H, W, 3)``, uint8.
+        mask: Prediction, ``(H, W)``, bool or non-zero where object.
+        reference: Reference, as ``mask``.
+        alpha: Strength of the tint, in [0, 1]; 0 draws the outline only.
+        width: Width of the outlines, pixels.
+        colour: Colour of the prediction, RGB in 0..255.
+        reference_colour: Colour of the reference, RGB in 0..255.
+
+    Returns:
+        A new array ``(H, W, 3)``, uint8.
+
+    Raises:
+        ValueError: If shapes differ, the picture is not uint8 RGB, or ``alpha`` or ``width`` is out of range.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    if not 0 <= alpha <= 1 or width < 0:
+        raise ValueError(f"alpha must be in [0, 1] and width at least 0, got {alpha} and {width}")
+    predicted = _as_bool("mask", mask, image.shape[:2])
+    tint = image[predicted] * (1 - alpha) + np.asarray(colour) * alpha
+    out = image.copy()
+    out[predicted] = np.rint(tint).astype(np.uint8)
+    out[predicted & ~_erode(predicted, width)] = colour
+    if reference is not None:
+        truth = _as_bool("reference", reference, image.shape[:2])
+        frame = ~_erode(np.ones_like(truth), width)  # closes the outline of what touches the picture's edge
+        out[(~_erode(~truth, width, outside=True) & ~truth) | (truth & frame)] = reference_colour
+    return out
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The first frame, decoded, with its EXIF orientation applied."""
+    if getattr(image, "n_frames", 1) > 1:
+        image.seek(0)
+    image.load()  # out of the try: damaged pixels are an error, other than damaged EXIF data
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as err:  # Pillow raises anything on damaged EXIF data, which viewers pass over
+        logger.warning("unreadable EXIF data, orientation not applied: %s", err)
+        return image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the picture is grey of more than 8 bits (modes I, F and the family of I;16)."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    """Map minimum..maximum of ``(H, W)`` numbers to 0..255, uint8; a constant picture to 0."""
+    values = values.astype(np.float64)  # the span of two float32 numbers may exceed float32
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=np.inf, neginf=low)
+    top = np.isposinf(values)
+    values[top] = low
+    scaled = np.rint((values - low) * (255.0 / (high - low))) if high > low else np.zeros_like(values)
+    scaled[top] = 255
+    return scaled.astype(np.uint8)
+
+
+def _mask_values(image: Image.Image) -> np.ndarray:
+    """The brightest colour channel of each pixel, ``(H, W)``, in the file's own range."""
+    image = _upright(image)
+    if image.mode in ("1", "L") or _is_deep(image):
+        return np.asarray(image)
+    if image.mode in ("LA", "La"):
+        return np.asarray(image)[..., 0]
+    # By RGBA, since Pillow warns of palettes with transparency that are converted to RGB.
+    return np.asarray(image.convert("RGBA"))[..., :3].max(axis=-1)
+
+
+def _binarise(values: np.ndarray) -> Image.Image:
+    """0/255 picture of ``values >= range / 2``; the range is found as :func:`to_mask` says."""
+    finite = values[np.isfinite(values)]
+    brightest = finite.max() if finite.size else 0
+    span = 1 if brightest <= 1 else 255 if brightest <= 255 else 65535
+    return Image.fromarray(np.where(values >= span / 2, 255, 0).astype(np.uint8))  # NaN compares as False
+
+
+def _open(path: str | os.PathLike[str], convert: Callable[[Image.Image], T]) -> T:
+    """Open, decode and convert; every failure becomes an InputError that names the path."""
+    path = Path(path)
+    if not path.is_file():
+        _refuse(path, "is a folder" if path.is_dir() else "no such file")
+    try:
+        if path.stat().st_size == 0:
+            _refuse(path, "the file is empty (0 bytes)")
+        Image.init()
+        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            # Pillow only warns up to twice its limit, and filters of warnings are not safe among threads.
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                _refuse(path, f"{image.width}x{image.height} pixels are more than the {limit} allowed")
+            return convert(image)
+    except InputError:
+        raise
+    except UnidentifiedImageError as err:
+        _refuse(path, "the contents are not a picture of a known kind, or damaged at the beginning", err)
+    except Exception as err:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ...
+        _refuse(path, f"cannot be decoded ({type(err).__name__}: {err})", err)
+
+
+def _refuse(path: Path, reason: str, cause: Exception | None = None) -> NoReturn:
+    """Raise the InputError of a file that is no readable picture."""
+    raise InputError(
+        f"{path}: {reason}; expected a readable picture (png, jpeg, bmp, tiff, webp, gif): replace the file "
+        "or take it out of the data set"
+    ) from cause
+
+
+def _as_image(picture: np.ndarray | Image.Image) -> Image.Image:
+    """Check that a picture can be stored as PNG, and make it one of Pillow's."""
+    if isinstance(picture, Image.Image):
+        if picture.mode not in _PNG_MODES:
+            raise ValueError(f"picture must have a mode of {_PNG_MODES}, got {picture.mode}; use to_rgb")
+        return picture
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise ValueError(f"picture must be uint8 (H, W) or (H, W, 3), got {array.dtype} {array.shape}")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file if it is there; a failure must not hide the error before it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as err:
+        logger.warning("cannot remove temporary file %s: %s", path, err)
+
+
+def _as_bool(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Check the shape of a mask and make it bool."""
+    if mask.shape != shape:
+        raise ValueError(f"{name} must have the picture's height and width {shape}, got {mask.shape}")
+    return mask.astype(bool)
+
+
+def _erode(mask: np.ndarray, width: int, outside: bool = False) -> np.ndarray:
+    """Take ``width`` pixels (4 neighbours) off a mask; ``outside`` is the value beyond the picture."""
+    for _ in range(width):
+        p = np.pad(mask, 1, constant_values=outside)
+        mask = mask & p[:-2, 1:-1] & p[2:, 1:-1] & p[1:-1, :-2] & p[1:-1, 2:]
+    return mask

@@ -1,0 +1,89 @@
+"""Segmentation from Python, with the bundle's model and exactly what ``configs/inference.json`` says."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.bundle import ConfigParser
+from monai.data import decollate_batch, list_data_collate
+
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.networks.weights import load_checked
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+
+__all__ = ["predict"]
+
+
+def predict(
+    picture: Picture,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    bundle_root: str | os.PathLike[str] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Segment one picture.
+
+    Args:
+        picture: path of a picture file, a picture of Pillow's, or a uint8 array, (H, W) or (H, W, 3).
+        model: weights; the bundle's ``models/model.pt`` if None. It stays loaded for further calls.
+        device: where to compute; ``auto`` takes a GPU if there is one.
+        bundle_root: folder of the bundle; where this package was installed from, or else the current
+            folder, if None.
+
+    Returns:
+        Probability of the foreground in [0, 1], (H, W), of the picture's own size as a viewer shows it;
+        (K, H, W) for a network with ``K`` > 1 outputs.
+
+    Raises:
+        InputError: if the picture or the model cannot be read; the message names it.
+
+    Example:
+        >>> probability = predict("polyp.png")  # doctest: +SKIP
+        >>> mask = probability >= 0.5  # doctest: +SKIP
+    """
+    root = Path(bundle_root) if bundle_root is not None else _bundle_root()
+    path = Path(model) if model is not None else root / "models" / "model.pt"
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
+    parts = _parts(str(root), str(path), stamp, str(device))
+    item = parts["preprocessing"]({"image": picture})
+    batch = list_data_collate([item])
+    with torch.inference_mode():
+        batch["pred"] = parts["inferer"](batch["image"].to(parts["device"]), parts["network"])
+    result = parts["postprocessing"](decollate_batch(batch)[0])["probability"]
+    array = np.asarray(result.cpu(), dtype=np.float32)
+    return array[0] if array.shape[0] == 1 else array
+
+
+@functools.lru_cache(maxsize=2)
+def _parts(root: str, model: str, stamp: int, device: str) -> dict[str, Any]:
+    """The pieces of ``configs/inference.json`` that turn a picture into a mask, the network loaded."""
+    parser = ConfigParser()
+    parser.read_config(Path(root) / "configs" / "inference.json")
+    parser.read_meta(Path(root) / "configs" / "metadata.json")
+    parser.update({"bundle_root": root, "checkpoint": model, "device": device})
+    parser.parse()
+    names = ("preprocessing", "inferer", "postprocessing", "network")
+    parts = {name: parser.get_parsed_content(name) for name in names}
+    load_checked(parts["network"], model)
+    parts["network"].eval()
+    return {**parts, "device": next(parts["network"].parameters()).device}
+
+
+def _bundle_root() -> Path:
+    """The checkout that this package is installed from, or the current folder."""
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (folder / "configs" / "inference.json").is_file():
+            return folder
+    raise InputError(
+        f"no bundle at {Path.cwd()}: configs/inference.json is missing; give bundle_root, the bundle's folder"
+    )

@@ -1,0 +1,146 @@
+"""Checks of the values a user may set, before any work is done with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.inferers import AMP_TYPES
+from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
+
+__all__ = ["check_settings", "choose_device"]
+
+logger = logging.getLogger(__name__)
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _whole(low: int) -> Rule:
+    return lambda v: _is_whole(v) and v >= low, f"a whole number of at least {low}"
+
+
+def _number(low: float, inclusive: bool = True) -> Rule:
+    bound = "at least" if inclusive else "above"
+    return (
+        lambda v: _is_number(v) and (v >= low if inclusive else v > low),
+        f"a number {bound} {low:g}",
+    )
+
+
+def _fraction(v: Any) -> bool:
+    return _is_number(v) and 0 <= v < 1
+
+
+def _one_of(*names: str) -> Rule:
+    return lambda v: v in names, f"one of {', '.join(names)}"
+
+
+def _flag(v: Any) -> bool:
+    return isinstance(v, bool)
+
+
+def _size(v: Any) -> bool:
+    sides = list(v) if isinstance(v, Sequence) and not isinstance(v, str) else [v]
+    return len(sides) in (1, 2) and all(_is_whole(s) and s > 0 for s in sides)
+
+
+def _scales(v: Any) -> bool:
+    return isinstance(v, Sequence) and len(v) > 0 and all(_is_number(s) and s > 0 for s in v)
+
+
+def _is_whole(v: Any) -> bool:
+    return isinstance(v, int) and not isinstance(v, bool)
+
+
+def _is_number(v: Any) -> bool:
+    return isinstance(v, (int, float)) and not isinstance(v, bool)
+
+
+RULES: dict[str, Rule] = {
+    "variant": _one_of(*VARIANTS),
+    "input_size": (_size, "a side in pixels, or [height, width]"),
+    "in_channels": _whole(1),
+    "out_channels": _whole(1),
+    "adapter_dim": _whole(1),
+    "decoder_channels": _whole(1),
+    "batch_size": _whole(1),
+    "max_epochs": _whole(1),
+    "learning_rate": _number(0, inclusive=False),
+    "min_learning_rate": _number(0),
+    "weight_decay": _number(0),
+    "accumulation_steps": _whole(1),
+    "gradient_clip": _number(0),
+    "early_stopping": _whole(0),
+    "val_interval": _whole(1),
+    "val_fraction": (_fraction, "a number from 0 to below 1"),
+    "threshold": (lambda v: _is_number(v) and 0 < v < 1, "a probability between 0 and 1"),
+    "num_workers": _whole(0),
+    "seed": _whole(0),
+    "scales": (_scales, "a list of positive factors, such as [1.0, 1.25]"),
+    "amp": _one_of(*AMP_TYPES),
+    "recipe": _one_of("paper", "strong"),
+    "loss": _one_of("weighted", "legacy"),
+    "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
+    "subset": _one_of("auto", "train", "validation", "test", "all"),
+    "resume": (_flag, "true or false"),
+    "check_data": (_flag, "true or false"),
+    "probabilities": (_flag, "true or false"),
+    "overlays": (_flag, "true or false"),
+}
+"""For each setting: whether a value is fit, and what is expected in words."""
+
+
+def check_settings(device: str | torch.device, **values: Any) -> None:
+    """See that every setting has a value that makes sense.
+
+    Args:
+        device: device of the run.
+        values: settings by name, among `RULES`.
+
+    Raises:
+        InputError: naming every setting that is wrong, what was got and what is expected.
+    """
+    problems = [
+        f"{name} must be {RULES[name][1]}, got {value!r}"
+        for name, value in values.items()
+        if not RULES[name][0](value)
+    ]
+    problems += _joint_problems(values, choose_device(device)) if not problems else []
+    if problems:
+        raise InputError("\n       ".join(problems))
+
+
+def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str]:
+    """What is wrong with values that are right each for itself."""
+    problems = []
+    if values.get("amp") == "fp16" and device.type == "cpu":
+        problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
+    size = values.get("input_size", SIZE_DIVISOR)
+    wrong = [s for s in ([size] if isinstance(size, int) else size) if s % SIZE_DIVISOR]
+    if wrong:
+        nearest = max(SIZE_DIVISOR, round(wrong[0] / SIZE_DIVISOR) * SIZE_DIVISOR)
+        problems.append(
+            f"input_size must be a multiple of {SIZE_DIVISOR}, got {size}; nearest to {wrong[0]}: {nearest}"
+        )
+    return problems
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device by its name; ``auto`` is the first GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: if there is no such device.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as e:
+        raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}") from e
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r} is not there ({torch.cuda.device_count()} GPUs); use --device cpu")
+    return chosen

@@ -1,0 +1,126 @@
+"""Loading of pictures and their masks.
+
+MONAI's ``LoadImaged`` with ``converter=to_rgb`` gives the same tensors, but a file that cannot be decoded is
+handed to every other reader it knows: the reason is lost among their tracebacks, and a reader that does
+accept the file returns it without the conversion.
+
+Shape legend: ``C`` channels, ``H`` rows, ``W`` columns (not MONAI's ``W, H`` order of 2D readers).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey, MetaKeys, TransformBackends, ensure_tuple
+
+from ..errors import InputError
+from ..pictures import open_mask, open_picture
+
+__all__ = ["LoadPicture", "LoadPictured"]
+
+PathLike = str | os.PathLike[str]
+
+
+class LoadPicture(Transform):
+    """Load a picture file as a uint8 tensor, rows first.
+
+    Pictures are converted by :func:`monai_sam2unet.pictures.to_rgb`, masks by
+    :func:`monai_sam2unet.pictures.to_mask`. The metadata holds ``filename_or_obj``, ``spatial_shape`` (H, W)
+    and the position of the channels (first).
+
+    Args:
+        mask: Load a mask (1, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __init__(self, mask: bool = False) -> None:
+        self.mask = mask
+
+    def __call__(self, data: PathLike | Sequence[PathLike]) -> torch.Tensor:
+        """Load one file; of masks also several, whose union is returned.
+
+        Args:
+            data: Path of the file; for masks also a sequence of paths of masks of the same picture.
+
+        Returns:
+            uint8, ``(3, H, W)`` for pictures, ``(1, H, W)`` for masks; a ``MetaTensor`` unless metadata
+            tracking is off.
+
+        Raises:
+            InputError: If a file cannot be used, several are given where one is expected, or sizes differ.
+        """
+        paths = [os.fspath(path) for path in ensure_tuple(data)]
+        if not paths or (len(paths) > 1 and not self.mask):
+            raise InputError(f"expected the path of one picture, got {len(paths)}: {paths}; give one path")
+        array = _union(paths) if self.mask else np.asarray(open_picture(paths[0])).transpose(2, 0, 1)
+        tensor = torch.from_numpy(np.array(array, order="C"))  # C H W; Pillow's own memory is read-only
+        if not get_track_meta():
+            return tensor
+        meta = {
+            ImageMetaKey.FILENAME_OR_OBJ: paths[0],
+            MetaKeys.SPATIAL_SHAPE: np.asarray(tensor.shape[1:]),
+            MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
+        }
+        return MetaTensor(tensor, meta=meta)
+
+
+class LoadPictured(MapTransform):
+    """Dictionary form of :class:`LoadPicture`, for pictures and their masks together.
+
+    Args:
+        keys: Keys of pictures.
+        mask_keys: Keys of masks; ``()`` for none.
+        allow_missing_keys: Pass over keys that an item lacks, as at inference without masks.
+
+    Example:
+        >>> load = LoadPictured(keys="image", mask_keys="label")
+        >>> item = load({"image": "a.png", "label": "a_mask.png"})  # doctest: +SKIP
+        >>> item["image"].shape, item["label"].shape  # doctest: +SKIP
+        (torch.Size([3, 530, 621]), torch.Size([1, 530, 621]))
+    """
+
+    backend = LoadPicture.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection = ("image",),
+        mask_keys: KeysCollection = ("label",),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        pictures, masks = ensure_tuple(keys), ensure_tuple(mask_keys)
+        super().__init__(pictures + masks, allow_missing_keys)
+        self.loaders = [LoadPicture()] * len(pictures) + [LoadPicture(mask=True)] * len(masks)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the paths under the keys by tensors.
+
+        Raises:
+            InputError: If a file cannot be used.
+            KeyError: If a key is missing and missing keys are not allowed.
+        """
+        d = dict(data)
+        for key, load in self.key_iterator(d, self.loaders):
+            d[key] = load(d[key])
+        return d
+
+
+def _union(paths: Sequence[str]) -> np.ndarray:
+    """The union of one or more masks of a picture, ``(1, H, W)``, values 0 and 255."""
+    union = np.asarray(open_mask(paths[0]))
+    for path in paths[1:]:
+        mask = np.asarray(open_mask(path))
+        if mask.shape != union.shape:
+            raise InputError(
+                f"{path}: the mask is {mask.shape} (height, width), expected {union.shape} as {paths[0]}; "
+                "masks of one picture must be of its size"
+            )
+        union = np.maximum(union, mask)
+    return union[None]

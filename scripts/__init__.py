@@ -1,0 +1,1 @@
+"""Thin command lines over the package: `python -m scripts.NAME --help`, from the repository root."""
