@@ -45,7 +45,7 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if message is None:
         sys.__excepthook__(kind, error, trace)
     else:
-        print(f"\n{message}", file=sys.stderr)
+        sys.stderr.write(f"\n{message}\n")
 
 
 def _message(error: BaseException) -> str | None:

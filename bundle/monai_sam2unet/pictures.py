@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
+from .files import write_atomically
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -123,24 +123,15 @@ def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image) -
 
     Raises:
         ValueError: If the suffix, shape, dtype or mode cannot be written as PNG.
-        OSError: If writing fails (disk full, no permission); it names the path, and no part of a file stays.
+        InputError: If writing fails (disk full, no permission); it names the path, and no part of a file
+            stays.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png, got {path}")
     encoded = io.BytesIO()  # in memory first: Pillow's encoder hides why a write to a file failed
     _as_image(picture).save(encoded, format="PNG")
-    # Not tempfile: its files are readable by their owner only, and os.replace would keep that.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(encoded.getbuffer())
-        os.replace(temporary, path)
-    except OSError as err:
-        raise OSError(err.errno, f"cannot write picture: {err.strerror}", str(path)) from err
-    finally:
-        _remove(temporary)
+    write_atomically(path, lambda file: file.write(encoded.getbuffer()))
 
 
 def overlay(
@@ -279,14 +270,6 @@ def _as_image(picture: np.ndarray | Image.Image) -> Image.Image:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"picture must be uint8 (H, W) or (H, W, 3), got {array.dtype} {array.shape}")
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _remove(path: Path) -> None:
-    """Remove a temporary file if it is there; a failure must not hide the error before it."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as err:
-        logger.warning("cannot remove temporary file %s: %s", path, err)
 
 
 def _as_bool(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

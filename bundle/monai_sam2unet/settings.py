@@ -12,7 +12,7 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.inferers import AMP_TYPES
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
 
-__all__ = ["check_settings", "choose_device"]
+__all__ = ["check_settings", "choose_device", "flag"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ def _one_of(*names: str) -> Rule:
     return lambda v: v in names, f"one of {', '.join(names)}"
 
 
-def _flag(v: Any) -> bool:
-    return isinstance(v, bool)
+def _is_flag(v: Any) -> bool:
+    return isinstance(v, bool) or str(v).lower() in ("true", "false")
 
 
 def _size(v: Any) -> bool:
@@ -86,10 +86,10 @@ RULES: dict[str, Rule] = {
     "loss": _one_of("weighted", "legacy"),
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
-    "resume": (_flag, "true or false"),
-    "check_data": (_flag, "true or false"),
-    "probabilities": (_flag, "true or false"),
-    "overlays": (_flag, "true or false"),
+    "resume": (_is_flag, "true or false"),
+    "check_data": (_is_flag, "true or false"),
+    "probabilities": (_is_flag, "true or false"),
+    "overlays": (_is_flag, "true or false"),
 }
 """For each setting: whether a value is fit, and what is expected in words."""
 
@@ -129,6 +129,11 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
     return problems
 
 
+def flag(value: bool | str) -> bool:
+    """A yes or no as JSON has it, or as it comes from a command line (``--resume true`` is a word there)."""
+    return value if isinstance(value, bool) else value.lower() == "true"
+
+
 def choose_device(device: str | torch.device) -> torch.device:
     """The device by its name; ``auto`` is the first GPU if there is one, else the CPU.
 
@@ -142,5 +147,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     except RuntimeError as e:
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}") from e
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device!r} is not there ({torch.cuda.device_count()} GPUs); use --device cpu")
+        raise InputError(
+            f"device {device!r} is not there ({torch.cuda.device_count()} GPUs); use --device cpu"
+        )
     return chosen

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.golden import rule
 
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import architecture, from_published, load_strict
+from tests.golden import rule
 
 VARIANTS = ("tiny", "small", "base_plus", "large")
 STAGE_TOLERANCE, LOGIT_TOLERANCE = 2e-5, 1e-4  # stated with the reference values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -10,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from ..errors import InputError
+from ..files import write_json
 from ..pictures import PICTURE_SUFFIXES
 from . import datasets
 from .datasets import (
@@ -71,12 +70,14 @@ class DataLists:
         """Items of one part.
 
         Args:
-            name: "train", "validation", "test", or "auto": test if there is one, else validation.
+            name: "train", "validation", "test", "all" of them, or "auto": test if there is one, else
+                validation.
 
         Raises:
             InputError: the name is another, or the part is empty.
         """
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts["all"] = [item for part in parts.values() for item in part]
         if name not in (*parts, "auto"):
             raise InputError(f"subset={name!r} is not known; known are auto, {', '.join(parts)}")
         items = (self.test or self.validation) if name == "auto" else parts[name]
@@ -106,20 +107,8 @@ class DataLists:
                 }
                 for item in items
             ]
-        return write_json(path, document)
-
-
-def write_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> Path:
-    """Write JSON under a temporary name, then move it into place; makes parent folders."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        draft.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
-    return target
+        write_json(path, document)
+        return Path(path)
 
 
 def _below(path: str, root: Path) -> str:

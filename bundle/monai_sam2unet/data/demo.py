@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files import write_json
 from ..pictures import write_png
-from .datalist import write_json
 from .datasets import read_json
 from .scenes import (
     Draws,

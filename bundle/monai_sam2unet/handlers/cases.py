@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, write_atomically, write_json
 from monai_sam2unet.metrics import OVERLAP_NAMES, bootstrap_interval, overlap
 from monai_sam2unet.pictures import open_picture, overlay, write_png
@@ -199,14 +198,8 @@ class SegmentationWriter:
         logger.info("%d pictures segmented: %s", self.written, self.output_dir / "masks")
 
     def _write(self, folder: str, name: str, array: np.ndarray) -> None:
-        """Write one PNG; a full disk ends the run with the path named."""
-        try:
-            write_png(self.output_dir / folder / name, array)
-        except OSError as e:
-            raise InputError(
-                f"{e.filename}: cannot be written ({e.strerror}); {self.written} pictures are complete; "
-                "free some space or choose another --output_dir"
-            ) from e
+        """Write one PNG."""
+        write_png(self.output_dir / folder / name, array)
 
 
 def _figure(path: Path, rows: Mapping[str, Sequence[tuple[str, np.ndarray]]]) -> None:

@@ -97,7 +97,9 @@ def bootstrap_interval(
     """
     array = np.asarray(values, dtype=np.float64)
     kept = ~np.isnan(array)
-    labels = np.arange(array.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    labels = (
+        np.arange(array.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
     array, labels = array[kept], labels[kept]
     if array.size == 0:
         return Interval(mean=float("nan"), low=float("nan"), high=float("nan"), cases=0)

@@ -270,7 +270,9 @@ def load_checked(network: SAM2UNet, path: str | Path) -> None:
         found, expected = architecture(state_dict), architecture(network.state_dict())
         other = {name: (value, expected[name]) for name, value in found.items() if value != expected[name]}
         if other:
-            names = ", ".join(f"{n} {value} where {asked} is asked for" for n, (value, asked) in other.items())
+            names = ", ".join(
+                f"{n} {value} where {asked} is asked for" for n, (value, asked) in other.items()
+            )
             raise ValueError(f"the file holds {names}")
         load_strict(network, state_dict, str(path))
     except ValueError as e:
