@@ -55,7 +55,12 @@ def predict(
     path = Path(model) if model is not None else root / "models" / "model.pt"
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
     parts = _parts(str(root), str(path), stamp, str(device))
-    item = parts["preprocessing"]({"image": picture})
+    try:
+        item = parts["preprocessing"]({"image": picture})
+    except RuntimeError as e:  # MONAI wraps what a transform raises
+        if isinstance(e.__cause__, InputError):
+            raise e.__cause__ from None
+        raise
     batch = list_data_collate([item])
     with torch.inference_mode():
         batch["pred"] = parts["inferer"](batch["image"].to(parts["device"]), parts["network"])

@@ -174,14 +174,15 @@ def read_checkpoint(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        reason = str(e).splitlines()[0]
+        # torch's text begins by advising to run the code
+        found = re.search(r"(GLOBAL [\w.]+|operand \d+)", str(e))
         raise InputError(
-            f"{path}: refused, the file holds more than tensors or is damaged ({reason}); "
-            "expected a state dict written by torch.save"
+            f"{path}: refused, the file holds more than tensors or is damaged "
+            f"({found[1] if found else type(e).__name__}); expected a state dict written by torch.save"
         ) from e
-    except (RuntimeError, EOFError, OSError, ValueError) as e:
-        reason = (str(e) or type(e).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as weights ({reason})") from e
+    except Exception as e:  # a damaged file or a text takes torch's reader anywhere: KeyError, IndexError, ...
+        reason = next(iter(str(e).splitlines()), "")
+        raise InputError(f"{path}: cannot be read as weights ({type(e).__name__}: {reason})") from e
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -201,7 +202,9 @@ def read_state_dict(path: str | Path) -> StateDict:
     for key in ("model", "network"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(t, Tensor) for t in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(n, str) and isinstance(t, Tensor) for n, t in content.items()
+    ):
         raise InputError(f"{path}: expected a state dict (names and tensors), got {type(content).__name__}")
     return dict(content)
 

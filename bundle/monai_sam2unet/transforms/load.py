@@ -19,13 +19,15 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, TransformBackends, ensure_tuple
+from PIL import Image
 
 from ..errors import InputError
-from ..pictures import open_mask, open_picture
+from ..pictures import open_mask, open_picture, to_rgb
 
 __all__ = ["LoadPicture", "LoadPictured"]
 
 PathLike = str | os.PathLike[str]
+Loadable = PathLike | Image.Image | np.ndarray
 
 
 class LoadPicture(Transform):
@@ -44,11 +46,12 @@ class LoadPicture(Transform):
     def __init__(self, mask: bool = False) -> None:
         self.mask = mask
 
-    def __call__(self, data: PathLike | Sequence[PathLike]) -> torch.Tensor:
+    def __call__(self, data: Loadable | Sequence[PathLike]) -> torch.Tensor:
         """Load one file; of masks also several, whose union is returned.
 
         Args:
-            data: Path of the file; for masks also a sequence of paths of masks of the same picture.
+            data: Path of the file; for masks also a sequence of paths of masks of the same picture. A
+                picture may also be given as one of Pillow's or as a uint8 array, (H, W) or (H, W, 3).
 
         Returns:
             uint8, ``(3, H, W)`` for pictures, ``(1, H, W)`` for masks; a ``MetaTensor`` unless metadata
@@ -57,19 +60,23 @@ class LoadPicture(Transform):
         Raises:
             InputError: If a file cannot be used, several are given where one is expected, or sizes differ.
         """
+        if not self.mask and isinstance(data, (Image.Image, np.ndarray)):
+            image = data if isinstance(data, Image.Image) else _from_array(data)
+            return self._tensor(np.asarray(to_rgb(image)).transpose(2, 0, 1), {})
         paths = [os.fspath(path) for path in ensure_tuple(data)]
         if not paths or (len(paths) > 1 and not self.mask):
             raise InputError(f"expected the path of one picture, got {len(paths)}: {paths}; give one path")
         array = _union(paths) if self.mask else np.asarray(open_picture(paths[0])).transpose(2, 0, 1)
-        tensor = torch.from_numpy(np.array(array, order="C"))  # C H W; Pillow's own memory is read-only
+        return self._tensor(array, {ImageMetaKey.FILENAME_OR_OBJ: paths[0]})
+
+    @staticmethod
+    def _tensor(array: np.ndarray, meta: dict[str, Any]) -> torch.Tensor:
+        """``(C, H, W)`` as a tensor, with the metadata that MONAI's transforms look for."""
+        tensor = torch.from_numpy(np.array(array, order="C"))
         if not get_track_meta():
             return tensor
-        meta = {
-            ImageMetaKey.FILENAME_OR_OBJ: paths[0],
-            MetaKeys.SPATIAL_SHAPE: np.asarray(tensor.shape[1:]),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
-        }
-        return MetaTensor(tensor, meta=meta)
+        shape = {MetaKeys.SPATIAL_SHAPE: np.asarray(tensor.shape[1:]), MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
+        return MetaTensor(tensor, meta={**meta, **shape})
 
 
 class LoadPictured(MapTransform):
@@ -110,6 +117,16 @@ class LoadPictured(MapTransform):
         for key, load in self.key_iterator(d, self.loaders):
             d[key] = load(d[key])
         return d
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """A picture of Pillow's from uint8 (H, W) or (H, W, 3)."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise InputError(
+            f"picture must be uint8 (height, width) or (height, width, 3), got {array.dtype} {array.shape}; "
+            "convert it, or give the file's path"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _union(paths: Sequence[str]) -> np.ndarray:
