@@ -56,6 +56,6 @@ fmt: setup ## format, and correct what can be corrected
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-clean: ## remove the environment, caches, builds and runs (models/ stays)
-	rm -rf $(VENV) build dist bundle/*.egg-info runs demo_data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environment, caches, builds and the demonstration set (models/ and runs/ stay)
+	rm -rf $(VENV) build dist bundle/*.egg-info demo_data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

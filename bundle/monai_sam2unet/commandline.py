@@ -52,11 +52,11 @@ def _message(error: BaseException) -> str | None:
     """What to show of an expected error; None for any other."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
-    if isinstance(error, EXPECTED):
-        return f"Error: {error}"
-    # an error in a worker process of a loader arrives as the text of its traceback
-    worker = re.search(r"^(?:\w+\.)*InputError: (.*)", str(error), re.MULTILINE)
-    return f"Error: {worker[1]}" if worker else None
+    # an error in a worker process of a loader arrives as the text of its traceback, also as an InputError
+    worker = re.search(r"^(?:\w+\.)*InputError: (.*?)(?:\n\n|\n?\Z)", str(error), re.MULTILINE | re.DOTALL)
+    if worker:
+        return f"Error: {worker[1]}"
+    return f"Error: {error}" if isinstance(error, EXPECTED) else None
 
 
 def _chain(error: BaseException | None) -> Iterable[BaseException]:

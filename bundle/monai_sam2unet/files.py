@@ -37,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
         os.replace(temporary, path)
     # torch.save hides the system's error behind a RuntimeError of its archive writer
     except (OSError, RuntimeError) as e:
-        reason = getattr(e, "strerror", None) or str(e).splitlines()[0]
+        reason = getattr(e, "strerror", None) or next(iter(str(e).splitlines()), type(e).__name__)
         raise InputError(
             f"{path}: cannot be written ({reason}; {_free(path.parent)}); "
             "free some space or choose another folder"

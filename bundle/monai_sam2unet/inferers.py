@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
@@ -52,9 +53,20 @@ class PaddedInferer(Inferer):
             Logits (B, K, H, W), or the list of them.
         """
         h, w = inputs.shape[-2:]
-        padded = F.pad(inputs, (0, -w % self.divisor, 0, -h % self.divisor))
+        # without its metadata, which MONAI would otherwise copy along with the result of every layer
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        padded = F.pad(plain, (0, -w % self.divisor, 0, -h % self.divisor))
         with torch.autocast(inputs.device.type, AMP_TYPES[self.amp], enabled=self.amp != "none"):
             outputs = network(padded, *args, **kwargs)
         if isinstance(outputs, Tensor):
-            return outputs.float()[..., :h, :w]
-        return [output.float()[..., :h, :w] for output in outputs]
+            return _with_meta(outputs.float()[..., :h, :w], inputs)
+        return [_with_meta(output.float()[..., :h, :w], inputs) for output in outputs]
+
+
+def _with_meta(output: Tensor, inputs: Tensor) -> Tensor:
+    """The output with the metadata of the input, by which MONAI's ``Invertd`` finds its way back."""
+    if not isinstance(inputs, MetaTensor):
+        return output
+    wrapped = MetaTensor(output).copy_meta_from(inputs)
+    wrapped.is_batch = inputs.is_batch
+    return wrapped

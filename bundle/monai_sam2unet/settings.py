@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,10 @@ def _is_number(v: Any) -> bool:
 
 
 RULES: dict[str, Rule] = {
+    "dataset_dir": (
+        lambda v: not v or os.path.isdir(os.path.expanduser(v)),
+        "an existing folder, or empty for the demonstration",
+    ),
     "variant": _one_of(*VARIANTS),
     "input_size": (_size, "a side in pixels, or [height, width]"),
     "in_channels": _whole(1),
@@ -86,6 +91,7 @@ RULES: dict[str, Rule] = {
     "loss": _one_of("weighted", "legacy"),
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
+    "freeze_encoder": (_is_flag, "true or false"),
     "resume": (_is_flag, "true or false"),
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),

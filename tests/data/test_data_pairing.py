@@ -40,9 +40,9 @@ def test_every_unmatched_file_is_named(tmp_path):
     error = caught.value
     assert [path.name for path in error.unmatched_images] == [f"a{i:02d}.png" for i in range(12)]
     assert [path.name for path in error.unmatched_masks] == ["z.png"]
-    assert "12 pictures have no mask: a00.png" in str(error)
+    assert "12 pictures without a mask: a00.png" in str(error)
     assert "a09.png and 2 more" in str(error) and "a10.png" not in str(error)
-    assert "1 masks have no picture: z.png" in str(error)
+    assert "1 mask without a picture: z.png" in str(error)
 
 
 def test_two_files_of_one_stem(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..pictures import open_mask, open_picture
-from .naming import first_names
+from .naming import counted, first_names
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def check_pairs(items: Sequence[Mapping[str, str]], workers: int | None = None) 
     problems = []
     if failed:
         named = first_names(failed.values(), separator=NEXT_LINE)
-        problems.append(f"{len(failed)} files cannot be read:\n  {named}")
+        problems.append(f"{counted(len(failed), 'file')} cannot be read:\n  {named}")
     if mismatched:
         told = (
             f"{case} (picture {image[0]}x{image[1]}, mask {mask[0]}x{mask[1]})"

@@ -1,4 +1,4 @@
-"""How long lists of names are told in a message: the first ten, then how many more."""
+"""How counts and long lists of names are told in a message."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def first_names(names: Iterable[object], limit: int = NAMED_AT_MOST, separator: 
     told = [str(name) for name in names]
     line = separator.join(told[:limit])
     return line if len(told) <= limit else f"{line} and {len(told) - limit} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where that is due.
+
+    Example:
+        >>> counted(1, "picture"), counted(2, "picture")
+        ('1 picture', '2 pictures')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

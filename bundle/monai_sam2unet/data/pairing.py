@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..pictures import PICTURE_SUFFIXES
-from .naming import first_names
+from .naming import counted, first_names
 
 logger = logging.getLogger(__name__)
 
@@ -146,13 +146,13 @@ def _explain(
     parts = []
     if images:
         names = first_names(file.name for file in images)
-        parts.append(f"{len(images)} pictures have no mask: {names}")
+        parts.append(f"{counted(len(images), 'picture')} without a mask: {names}")
     if masks:
         names = first_names(file.name for file in masks)
-        parts.append(f"{len(masks)} masks have no picture: {names}")
+        parts.append(f"{counted(len(masks), 'mask')} without a picture: {names}")
     if duplicates:
         names = first_names(" = ".join(file.name for file in files) for files in duplicates.values())
-        parts.append(f"{len(duplicates)} names are there more than once: {names}")
+        parts.append(f"{counted(len(duplicates), 'name')} there more than once: {names}")
     return f"{folder}: " + "; ".join(parts)
 
 

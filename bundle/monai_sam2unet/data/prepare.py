@@ -13,6 +13,7 @@ from ..files import make_folder
 from .check import check_pairs, unreadable
 from .datalist import DataLists, Item, load_datalists
 from .demo import ensure_demo
+from .naming import counted
 from .pairing import picture_set
 
 __all__ = ["PicturesToSegment", "prepare_datalists"]
@@ -30,6 +31,7 @@ def prepare_datalists(
     val_fraction: float = 0.1,
     seed: int = 0,
     check: bool = True,
+    to_learn_from: bool = True,
 ) -> DataLists:
     """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
 
@@ -42,6 +44,8 @@ def prepare_datalists(
         val_fraction: share kept for validation, in [0, 1), where the set brings no split.
         seed: seed of the split.
         check: whether every file is read once before work begins.
+        to_learn_from: whether empty masks alone, in the training or the validation part, are an error
+            (where files are checked).
 
     Returns:
         The lists.
@@ -61,9 +65,21 @@ def prepare_datalists(
         )
     logger.info("%s", lists.summary())
     if check:
-        check_pairs([*lists.train, *lists.validation, *lists.test])
+        found = check_pairs([*lists.train, *lists.validation, *lists.test])
+        if to_learn_from:
+            _require_foreground(lists, set(found.empty))
     lists.write(make_folder(output_dir) / "datalist.json")
     return lists
+
+
+def _require_foreground(lists: DataLists, empty: set[str]) -> None:
+    """Raise InputError if a part has no mask to learn from, or none to choose the best epoch by."""
+    for name, items in (("training", lists.train), ("validation", lists.validation)):
+        if items and all(item["case"] in empty for item in items):
+            raise InputError(
+                f"{lists.root}: all {counted(len(items), 'mask')} of the {name} part are empty; check that "
+                "they are the right files and not class numbers, or choose another --seed or --val_fraction"
+            )
 
 
 class PicturesToSegment:
@@ -98,7 +114,7 @@ class PicturesToSegment:
             {"image": str(file), "case": output.removesuffix(".png"), "output": output}
             for file, output in zip(files, outputs, strict=True)
         ]
-        logger.info("%d pictures to segment from %s", len(files), source)
+        logger.info("%s to segment from %s", counted(len(files), "picture"), source)
 
     def report_failed(self) -> None:
         """Name the files that were passed over.
@@ -112,4 +128,4 @@ class PicturesToSegment:
     def _failures(self) -> str:
         """All files that could not be read, with reasons."""
         reasons = "\n  ".join(self.failed.values())
-        return f"{len(self.failed)} files could not be read and have no result:\n  {reasons}"
+        return f"{counted(len(self.failed), 'file')} could not be read, without a result:\n  {reasons}"

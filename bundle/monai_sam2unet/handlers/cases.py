@@ -195,7 +195,7 @@ class SegmentationWriter:
 
     def completed(self, engine: Engine) -> None:
         """Say what was written."""
-        logger.info("%d pictures segmented: %s", self.written, self.output_dir / "masks")
+        logger.info("Masks written: %d, in %s", self.written, self.output_dir / "masks")
 
     def _write(self, folder: str, name: str, array: np.ndarray) -> None:
         """Write one PNG."""

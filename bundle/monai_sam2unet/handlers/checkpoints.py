@@ -31,27 +31,39 @@ MODEL_NAME = "model.pt"
 LAST_NAME = "checkpoint_last.pt"
 """The state after the last epoch, for resuming."""
 
+MAY_DIFFER = ("version", "threshold", "pretrained")
+"""Settings that a resumed run may have other than the run before."""
+
 
 def model_settings(checkpoint: str | os.PathLike[str], **defaults: Any) -> dict[str, Any]:
-    """Settings of the run that made a model, from the JSON file beside it.
+    """Settings of the run that made a model.
 
     Args:
-        checkpoint: path of ``model.pt``; ``model.json`` is looked for beside it.
-        defaults: values for what the file lacks, or for all if there is no such file.
+        checkpoint: path of the weights; a JSON file of the same stem is looked for beside it, then
+            settings within it, as ``checkpoint_last.pt`` has them.
+        defaults: values for what is not found; that they are taken is logged as a warning.
 
     Returns:
         The settings, such as ``input_size`` in pixels.
 
     Raises:
-        InputError: if the file is there and cannot be read.
+        InputError: if a file is there and cannot be read.
     """
-    path = Path(checkpoint).with_suffix(".json")
-    if not path.is_file():
-        return defaults
+    path = Path(checkpoint)
+    found: Any = None
     try:
-        return {**defaults, **json.loads(path.read_text(encoding="utf-8"))}
+        if path.with_suffix(".json").is_file():
+            found = dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        elif path.is_file():
+            found = read_checkpoint(path).get("settings")
     except (OSError, ValueError, TypeError) as e:
-        raise InputError(f"{path}: not the settings of a model ({e}); restore or delete the file") from e
+        raise InputError(
+            f"{path.with_suffix('.json')}: not the settings of a model ({e}); restore or delete the file"
+        ) from e
+    if found is None and path.is_file():
+        assumed = ", ".join(f"{name} {value}" for name, value in defaults.items())
+        logger.warning("%s: no settings of its training are known, taken: %s", path, assumed)
+    return {**defaults, **(found or {})}
 
 
 class TrainingCheckpoints:
@@ -186,8 +198,7 @@ class TrainingCheckpoints:
         other = {
             name: (state["settings"].get(name), value)
             for name, value in self.settings.items()
-            if name in ("variant", "seed", "max_epochs", "learning_rate", "batch_size")
-            and state["settings"].get(name) != value
+            if name not in MAY_DIFFER and state["settings"].get(name) != value
         }
         if other:
             names = "; ".join(f"{n}: {was} there, {now} now" for n, (was, now) in other.items())

@@ -69,17 +69,18 @@ class TrainingProgress:
         )
 
     def started(self, engine: Engine) -> None:
-        """Start the clock; let log lines pass above the bar."""
-        self.started_at, self.first_epoch = time.monotonic(), engine.state.epoch
-        if engine.state.epoch > 0 and self.history.is_file():  # resumed
-            rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
-            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
+        """Let log lines pass above the bar."""
         self.stack.enter_context(logging_redirect_tqdm())
         state = engine.state
         logger.info("Training %d epochs of %d iterations", state.max_epochs, state.epoch_length)
 
     def epoch_started(self, engine: Engine) -> None:
-        """Forget the epoch before."""
+        """Forget the epoch before; at the first one start the clock, and keep the history if resumed."""
+        if not self.first_epoch:
+            self.started_at, self.first_epoch = time.monotonic(), engine.state.epoch
+            if engine.state.epoch > 1 and self.history.is_file():
+                rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
+                self.rows = [row for row in rows if int(row["epoch"]) < engine.state.epoch]
         self.losses = []
         self.rate = float(self.optimizer.param_groups[0]["lr"])
         self.epoch_started_at = time.monotonic()
@@ -104,7 +105,7 @@ class TrainingProgress:
             state = self.evaluator.state
             row["validation_dice"] = round(float(state.metrics[state.key_metric_name]), 5)
         self.rows.append(row)
-        left = (now - self.started_at) / (epoch - self.first_epoch) * (last - epoch)
+        left = (now - self.started_at) / (epoch - self.first_epoch + 1) * (last - epoch)
         dice = f"  validation Dice {row['validation_dice']:.4f}" if validated else ""
         logger.info(
             "Epoch %d/%d  loss %.4f%s  %s, about %s left",

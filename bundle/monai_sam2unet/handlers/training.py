@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
@@ -10,6 +12,8 @@ from monai.utils import set_determinism
 from torch import nn
 
 __all__ = ["EarlyStop", "EpochSeed", "GradientClip", "NumericalGuard"]
+
+logger = logging.getLogger(__name__)
 
 
 class EpochSeed:
@@ -88,6 +92,8 @@ class GradientClip:
 class EarlyStop(EarlyStopHandler):
     """MONAI's early stopping, attached to the trainer itself so that a config needs no second step.
 
+    Epochs that are not validated do not count.
+
     Args:
         patience: validations without improvement after which training ends.
         evaluator: validates; its key metric is to improve (higher is better).
@@ -95,11 +101,18 @@ class EarlyStop(EarlyStopHandler):
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
         super().__init__(patience=patience, score_function=lambda _: _key_metric(evaluator))
+        self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the handler that validates."""
         self.set_trainer(engine)
+        self._handler.logger = logger  # Ignite's own would print in a form of its own
         super().attach(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        """Count the validation of this epoch, if there was one."""
+        if self.evaluator.state.epoch == engine.state.epoch:
+            super().__call__(engine)
 
 
 def _key_metric(evaluator: Engine) -> float:

@@ -180,7 +180,7 @@ def read_checkpoint(path: str | Path) -> Any:
             f"{path}: refused, the file holds more than tensors or is damaged "
             f"({found[1] if found else type(e).__name__}); expected a state dict written by torch.save"
         ) from e
-    except Exception as e:  # a damaged file or a text takes torch's reader anywhere: KeyError, IndexError, ...
+    except Exception as e:  # on a damaged file or a text torch's reader raises anything
         reason = next(iter(str(e).splitlines()), "")
         raise InputError(f"{path}: cannot be read as weights ({type(e).__name__}: {reason})") from e
 

@@ -1,0 +1,136 @@
+"""The configs are what MONAI's own tools expect, agree with each other and with the documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+
+import pytest
+import torch
+from monai.bundle import ckpt_export, load, verify_net_in_out
+
+import monai_sam2unet
+from monai_sam2unet.networks.weights import load_checked, read_state_dict
+
+CONFIGS = ("train", "evaluate", "inference")
+# derived by the configs from the settings, not meant to be set
+DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture"}
+
+
+def read(bundle_root, name):
+    return json.loads((bundle_root / "configs" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(("run_id", "configs"), [("run", ("train",)), ("inference", ("inference",))])
+def test_monai_finds_every_required_property(workflow, tmp_path, trained, run_id, configs, small_set):
+    overrides = {
+        "dataset_dir": str(small_set),
+        "output_dir": str(tmp_path),
+        "ckpt_dir": str(trained / "models"),
+    }
+    made = workflow(run_id, configs, device="cpu", **overrides)
+    assert made.check_properties() == []
+
+
+def test_network_definition_is_the_same_for_training_and_inference(bundle_root):
+    assert read(bundle_root, "train")["network_def"] == read(bundle_root, "inference")["network_def"]
+
+
+def test_validation_reads_pictures_as_inference_does(bundle_root):
+    """Figures are those of what a user gets: the same steps, but for the mask."""
+    validation = read(bundle_root, "train")["validate"]["preprocessing"]["transforms"]
+    inference = read(bundle_root, "inference")["preprocessing"]["transforms"]
+    for ours, theirs in zip(validation, inference, strict=True):
+        differ = {k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)}
+        assert differ <= {"keys", "mask_keys"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_alias_run(bundle_root, name):
+    run_id = {"train": "training", "evaluate": "evaluation", "inference": "inference"}[name]
+    config = read(bundle_root, name)
+    assert config["run"] == f"%{run_id}" and run_id in config
+
+
+def test_metadata(bundle_root):
+    meta = read(bundle_root, "metadata")
+    assert "meta_schema_20240725" in meta["schema"]
+    assert meta["version"] == monai_sam2unet.__version__ == next(iter(meta["changelog"]))
+    assert f"## [{meta['version']}]" in (bundle_root / "CHANGELOG.md").read_text()
+    lines = (bundle_root / "constraints.txt").read_text().splitlines()
+    pins = dict(re.split(r"==|;", line)[:2] for line in lines if "==" in line)
+    pins = {name.lower(): version.strip() for name, version in pins.items()}
+    named = {"monai": meta["monai_version"], "torch": meta["pytorch_version"], "numpy": meta["numpy_version"]}
+    for package, version in {**named, **meta["required_packages_version"]}.items():
+        assert pins[package] == version
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_setting_is_documented_with_its_default(bundle_root, name):
+    text = (bundle_root / "docs" / "configs.md").read_text()
+    config = read(bundle_root, name)
+    rows = defaultdict(str)  # a setting may stand in the tables of several configs
+    for row in re.finditer(r"^\| `(\w+)` \|.*$", text, re.MULTILINE):
+        rows[row[1]] += row[0]
+    settings = [
+        key
+        for key, value in config.items()
+        if not isinstance(value, (dict, list)) and key not in DERIVED | {"run", "network"} and "#" not in key
+    ]
+    missing = [key for key in settings if key not in rows]
+    assert not missing, f"{name}.json: not in docs/configs.md: {missing}"
+    for key in settings:
+        if isinstance(config[key], (int, float)) and not isinstance(config[key], bool):
+            cells = re.findall(r"[-+.\deE]+", rows[key])
+            assert any(_equal(cell, config[key]) for cell in cells), f"default of {key} is not in {rows[key]}"
+
+
+def _equal(text, number):
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
+
+
+def test_verify_net_in_out(bundle_root, trained):
+    """The network takes and gives what metadata.json says, at several multiples of 32."""
+    for n in (1, 3):
+        verify_net_in_out(
+            net_id="network_def",
+            meta_file=str(bundle_root / "configs" / "metadata.json"),
+            config_file=str(bundle_root / "configs" / "inference.json"),
+            device="cpu",
+            n=n,
+            checkpoint=str(trained / "models" / "model.pt"),
+        )
+
+
+def test_ckpt_export_gives_the_same_function(bundle_root, trained, tmp_path):
+    model = str(trained / "models" / "model.pt")
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=model,
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        config_file=str(bundle_root / "configs" / "inference.json"),
+        checkpoint=model,
+    )
+    network = monai_sam2unet.SAM2UNet("nano", decoder_channels=32)
+    load_checked(network, model)
+    x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exported = torch.jit.load(str(tmp_path / "model.ts"))(x)
+        assert torch.allclose(exported, network.eval()(x), atol=1e-5)
+
+
+def test_monai_bundle_load(bundle_root, trained, tmp_path):
+    """`monai.bundle.load` builds the network from inference.json and takes model.pt as it is."""
+    folder = tmp_path / "sam2unet"
+    folder.mkdir()
+    (folder / "configs").symlink_to(bundle_root / "configs")
+    (folder / "models").symlink_to(trained / "models")
+    override = {"variant": "nano", "decoder_channels": 32}
+    network = load("sam2unet", bundle_dir=str(tmp_path), device="cpu", net_override=override)
+    expected = read_state_dict(trained / "models" / "model.pt")
+    assert all(torch.equal(t, expected[n]) for n, t in network.state_dict().items())

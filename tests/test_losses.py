@@ -1,0 +1,224 @@
+"""The structure loss: the reference's figures, a plain oracle, and what must hold for any mask."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import uniform_filter
+from scipy.special import expit
+
+from monai_sam2unet import StructureLoss
+from monai_sam2unet.losses import boundary_weight
+from tests.golden import rule
+
+MODES = ("weighted", "legacy")
+CASES = [f"{case}-{mode}" for case in ("a", "b", "c", "empty") for mode in MODES]
+
+
+def logits_and_mask(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(shape, generator=generator)
+    mask = torch.zeros(shape)
+    mask[..., 5 : shape[-2] // 2, 3 : shape[-1] // 2] = 1
+    return logits, mask
+
+
+def plain_loss(logits, mask, mode):
+    """NumPy in float64, picture by picture, from the paper's formula; the box mean is SciPy's."""
+    losses = []
+    p = expit(logits)
+    entropy = -(mask * np.log(p) + (1 - mask) * np.log(1 - p))
+    for i in np.ndindex(*logits.shape[:2]):
+        weight = 1 + 5 * np.abs(uniform_filter(mask[i], 31, mode="constant") - mask[i])
+        if mode == "weighted":
+            bce = (weight * entropy[i]).sum() / weight.sum()
+        else:
+            bce = entropy.mean()  # over the whole batch: the weight cancels
+        inter = (p[i] * mask[i] * weight).sum()
+        union = ((p[i] + mask[i]) * weight).sum()
+        losses.append(bce + 1 - (inter + 1) / (union - inter + 1))
+    return np.mean(losses)
+
+
+# --- values
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_to_the_reference(golden, name):
+    """Loss and gradient of the published code (`legacy`) and of the paper's formula (`weighted`)."""
+    case, mode = name.split("-")
+    expected = json.loads((golden / "structure_loss.json").read_text())[name]
+    logits = torch.from_numpy(3 * rule.image(f"loss-{case}", expected["shape"])).requires_grad_()
+    mask = torch.from_numpy(rule.mask(f"loss-{case}", expected["shape"]))
+    if case == "empty":
+        mask.zero_()
+    loss = StructureLoss(mode)(logits, mask)
+    loss.backward()
+    # float32 sums in another order: measured 2e-7 of the loss, 3e-6 of the gradient
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-6)
+    if case != "empty":  # no gradient is stored there
+        assert logits.grad.norm().item() == pytest.approx(expected["grad_l2"], rel=1e-5)
+        assert logits.grad.abs().max().item() == pytest.approx(expected["grad_absmax"], rel=1e-5)
+
+
+def test_all_reference_cases_are_used(golden):
+    assert set(json.loads((golden / "structure_loss.json").read_text())) == set(CASES)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("soft", [False, True])
+def test_equal_to_a_plain_oracle(mode, soft):
+    logits, mask = logits_and_mask(2, 3, 40, 56)
+    if soft:
+        mask = F.avg_pool2d(mask, 5, stride=1, padding=2)
+        assert ((mask > 0) & (mask < 1)).any()
+    expected = plain_loss(logits.double().numpy(), mask.double().numpy(), mode)
+    assert StructureLoss(mode)(logits, mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_modes_differ():
+    logits, mask = logits_and_mask(2, 1, 40, 56)
+    assert abs(StructureLoss("weighted")(logits, mask) - StructureLoss("legacy")(logits, mask)) > 1e-3
+
+
+def test_errors_near_the_boundary_cost_more():
+    _, mask = logits_and_mask(1, 1, 96, 96)
+    logits = 8 * (2 * mask - 1)
+    near, far = logits.clone(), logits.clone()
+    near[..., 48:52, 20:24] = 8  # just below the rectangle that ends at row 48
+    far[..., 90:94, 88:92] = 8
+    loss = StructureLoss()
+    assert loss(near, mask) > 1.5 * loss(far, mask)
+
+
+@settings(max_examples=25)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 9))
+def test_boundary_weight_equals_one_square_box(height, width, seed):
+    mask = torch.rand(2, 2, height, width, generator=torch.Generator().manual_seed(seed)).round()
+    box = F.avg_pool2d(mask, 31, stride=1, padding=15)
+    weight = boundary_weight(mask)
+    torch.testing.assert_close(weight, 1 + 5 * (box - mask).abs(), rtol=1e-5, atol=1e-5)
+    assert weight.min() >= 1 and weight.max() <= 6
+
+
+def test_boundary_weight_far_from_boundaries_is_one():
+    mask = torch.zeros(1, 1, 80, 80)
+    mask[..., :20] = 1
+    weight = boundary_weight(mask)[0, 0]
+    # 15 pixels from the boundary (and, in the foreground, from the edge) the box holds one value
+    assert (weight[:, 36:] == 1).all()
+    assert (weight[:, 19:34] > 1).all()
+    assert weight[40, 19] == pytest.approx(1 + 5 * 15 / 31)  # 16 of 31 columns are foreground
+
+
+# --- outputs, channels, precision
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_three_outputs_are_summed_with_their_weights(mode):
+    _, mask = logits_and_mask(2, 1, 32, 48)
+    outputs = [logits_and_mask(2, 1, 32, 48, seed=i)[0] for i in range(3)]
+    one = [StructureLoss(mode)(o, mask).item() for o in outputs]
+    assert StructureLoss(mode)(outputs, mask).item() == pytest.approx(sum(one), rel=1e-6)
+    weighted = StructureLoss(mode, weights=[1, 0.5, 0.25])
+    assert weighted(outputs, mask).item() == pytest.approx(one[0] + one[1] / 2 + one[2] / 4, rel=1e-6)
+    assert weighted(outputs[:2], mask).item() == pytest.approx(one[0] + one[1] / 2, rel=1e-6)
+    assert weighted(outputs[0], mask).item() == pytest.approx(one[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_channels_and_pictures_are_averaged(mode):
+    logits, mask = logits_and_mask(2, 3, 32, 48)
+    loss = StructureLoss(mode)
+    one = [loss(logits[i : i + 1, j : j + 1], mask[i : i + 1, j : j + 1]) for i in range(2) for j in range(3)]
+    assert loss(logits, mask).item() == pytest.approx(torch.stack(one).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_computed_in_float32(dtype):
+    logits, mask = logits_and_mask(2, 1, 64, 64)
+    half = logits.to(dtype).requires_grad_()
+    loss = StructureLoss()(half, mask)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, StructureLoss()(half.detach().float(), mask))
+    loss.backward()
+    assert half.grad.dtype == dtype and half.grad.isfinite().all()
+
+
+def test_integer_masks_are_taken():
+    logits, mask = logits_and_mask(1, 1, 32, 32)
+    assert torch.equal(StructureLoss()(logits, mask.to(torch.uint8)), StructureLoss()(logits, mask))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("scale", [0.0, 3.0, 1000.0])
+def test_empty_and_full_masks_are_finite(mode, value, scale):
+    logits = (scale * logits_and_mask(2, 1, 33, 40)[0]).requires_grad_()
+    loss = StructureLoss(mode)(logits, torch.full((2, 1, 33, 40), value))
+    loss.backward()
+    assert loss.isfinite() and loss >= 0
+    assert logits.grad.isfinite().all()
+
+
+# --- what must hold for any mask
+
+
+@settings(max_examples=40)
+@given(
+    mode=st.sampled_from(MODES),
+    seed=st.integers(0, 2**20),
+    share=st.floats(0, 1),
+    scale=st.floats(0, 50),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_properties(mode, seed, share, scale, size):
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(2, 1, *size, generator=generator) < share).float()
+    logits = scale * torch.randn(2, 1, *size, generator=generator)
+    loss = StructureLoss(mode)
+    value = loss(logits, mask)
+    assert value >= -1e-6
+    # exp(-30) is about 1e-13: nothing is left of either term
+    assert loss(60 * mask - 30, mask) == pytest.approx(0, abs=1e-6)
+    assert loss(30 - 60 * mask, mask) > 30 - 1e-3  # confident and wrong in every pixel
+    # mirrored pictures have the same loss
+    torch.testing.assert_close(loss(logits.flip(-1), mask.flip(-1)), value, rtol=1e-4, atol=1e-5)
+
+
+def test_descent_finds_the_mask():
+    _, mask = logits_and_mask(1, 1, 32, 32)
+    logits = torch.zeros_like(mask, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.5)
+    for _ in range(30):
+        optimizer.zero_grad()
+        StructureLoss()(logits, mask).backward()
+        optimizer.step()
+    assert torch.equal((logits > 0).float(), mask)
+
+
+# --- what is refused
+
+
+def test_unfit_shapes_are_named():
+    with pytest.raises(ValueError, match=r"got \[2, 1, 32, 32\] and \[2, 32, 32\]; give the mask as"):
+        StructureLoss()(torch.zeros(2, 1, 32, 32), torch.zeros(2, 32, 32))
+    with pytest.raises(ValueError, match=r"got \[1, 1, 16, 16\] and \[1, 1, 32, 32\]"):
+        StructureLoss()([torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 16, 16)], torch.zeros(1, 1, 32, 32))
+
+
+def test_number_of_outputs_is_checked():
+    mask = torch.zeros(1, 1, 32, 32)
+    with pytest.raises(ValueError, match="expected 1 to 3 outputs, got 4"):
+        StructureLoss()([mask] * 4, mask)
+    with pytest.raises(ValueError, match="expected 1 to 2 outputs, got 0"):
+        StructureLoss(weights=(1, 1))([], mask)
+
+
+def test_unknown_mode_is_named():
+    with pytest.raises(ValueError, match="mode must be 'weighted' or 'legacy', got 'paper'"):
+        StructureLoss("paper")

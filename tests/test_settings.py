@@ -1,0 +1,155 @@
+"""Settings: what is refused, in which words, and that all problems come at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.settings import RULES, check_settings, choose_device, flag
+
+WHOLE0, WHOLE1 = "a whole number of at least 0", "a whole number of at least 1"
+SIZE = "a side in pixels, or [height, width]"
+FOLDER = "an existing folder, or empty for the demonstration"
+YES_OR_NO = "true or false"
+
+# setting, values that are refused, what is expected, values that are taken
+CASES = [
+    ("dataset_dir", ["/no/such/folder", __file__], FOLDER, ["", None, str(Path(__file__).parent)]),
+    ("variant", ["huge", "Large", None, 1], "one of nano, tiny, small, base_plus, large", ["nano", "large"]),
+    (
+        "input_size",
+        [0, -32, 352.0, "352", [], [352, 0], [32, 32, 32], True, None],
+        SIZE,
+        [352, [352, 96], (32, 64)],
+    ),
+    ("in_channels", [0, 1.0, "3", True], WHOLE1, [1, 4]),
+    ("out_channels", [0, -1, None], WHOLE1, [1, 3]),
+    ("adapter_dim", [0, "x"], WHOLE1, [32]),
+    ("decoder_channels", [0, 0.5], WHOLE1, [64]),
+    ("batch_size", [0, 1.5, "12"], WHOLE1, [1, 12]),
+    ("max_epochs", [0, -5, "twenty", False], WHOLE1, [1, 20]),
+    ("learning_rate", [0, -1e-3, "1e-3", float("nan"), True], "a number above 0", [1e-3, 1]),
+    ("min_learning_rate", [-1e-9, "0", float("nan")], "a number at least 0", [0, 1e-7]),
+    ("weight_decay", [-1, None], "a number at least 0", [0, 5e-4]),
+    ("accumulation_steps", [0, 2.0], WHOLE1, [1, 4]),
+    ("gradient_clip", [-0.1, "off"], "a number at least 0", [0, 1.5]),
+    ("early_stopping", [-1, 2.5], WHOLE0, [0, 10]),
+    ("val_interval", [0, "1"], WHOLE1, [1]),
+    ("val_fraction", [-0.1, 1, 1.5, "0.1", True], "a number from 0 to below 1", [0, 0.1, 0.99]),
+    ("threshold", [0, 1, -1, "0.5", None], "a probability between 0 and 1", [0.5, 0.01]),
+    ("num_workers", [-1, 1.0], WHOLE0, [0, 8]),
+    ("seed", [-1, "0", 0.0], WHOLE0, [0, 123]),
+    (
+        "scales",
+        [[], [0], [1.0, -1], "1.0", 1.25, ["1"]],
+        "a list of positive factors, such as [1.0, 1.25]",
+        [[1], (0.75, 1.25)],
+    ),
+    ("amp", ["half", True, None], "one of none, bf16, fp16", ["none", "bf16"]),
+    ("recipe", ["best"], "one of paper, strong", ["paper", "strong"]),
+    ("loss", ["dice"], "one of weighted, legacy", ["weighted", "legacy"]),
+    ("mask_resize", ["linear"], "one of bicubic, bilinear, nearest", ["bicubic", "bilinear", "nearest"]),
+    (
+        "subset",
+        ["val"],
+        "one of auto, train, validation, test, all",
+        ["auto", "train", "validation", "test", "all"],
+    ),
+    ("freeze_encoder", ["none", 1], YES_OR_NO, [True, "false"]),
+    ("resume", ["yes", 1, None, ""], YES_OR_NO, [True, False, "true", "False"]),
+    ("check_data", ["no", 0], YES_OR_NO, [True, False, "true", "false"]),
+    ("probabilities", ["1"], YES_OR_NO, [True, "false"]),
+    ("overlays", ["on"], YES_OR_NO, [False, "true"]),
+]
+REFUSED = [(name, value, words) for name, values, words, _ in CASES for value in values]
+TAKEN = [(name, value) for name, _, _, values in CASES for value in values]
+
+
+def test_every_rule_is_tested():
+    assert {name for name, *_ in CASES} == set(RULES)
+
+
+@pytest.mark.parametrize(("name", "value", "words"), REFUSED, ids=lambda v: str(v)[:20])
+def test_refused(name, value, words):
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", **{name: value})
+    assert str(caught.value) == f"{name} must be {words}, got {value!r}"
+
+
+@pytest.mark.parametrize(("name", "value"), TAKEN, ids=str)
+def test_taken(name, value):
+    check_settings("cpu", **{name: value})
+
+
+def test_all_problems_are_named_at_once():
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", variant="huge", batch_size=0, amp="bf16", threshold=2)
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert [line.split()[0] for line in lines] == ["variant", "batch_size", "threshold"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (340, "got 340; nearest to 340: 352"),  # 340 / 32 is 10.6
+        (350, "got 350; nearest to 350: 352"),
+        (1, "got 1; nearest to 1: 32"),
+        ([352, 336], "got [352, 336]; nearest to 336: "),
+        ((100, 64), "got (100, 64); nearest to 100: 96"),
+    ],
+)
+def test_sizes_must_be_multiples_of_32(size, words):
+    with pytest.raises(
+        InputError, match=re.escape(f"input_size must be a multiple of 32, {words}")
+    ) as caught:
+        check_settings("cpu", input_size=size)
+    assert int(str(caught.value).rpartition(" ")[2]) % 32 == 0
+
+
+def test_joint_problems_are_named_at_once():
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", amp="fp16", input_size=100)
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["amp", "input_size"]
+    assert "amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(True, True), (False, False), ("true", True), ("True", True), ("false", False)]
+)
+def test_flag(value, expected):
+    assert flag(value) is expected
+
+
+# --- devices
+
+
+def test_devices(monkeypatch):
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+
+
+@pytest.mark.parametrize(("count", "device"), [(0, "cuda"), (0, "cuda:0"), (1, "cuda:1"), (2, "cuda:7")])
+def test_missing_gpus_are_named(monkeypatch, count, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(
+        InputError, match=rf"device '{device}' is not there \({count} GPUs\); use --device cpu"
+    ):
+        check_settings(device)
+
+
+@pytest.mark.parametrize(("count", "device"), [(1, "cuda"), (1, "cuda:0"), (2, "cuda:1")])
+def test_gpus_that_are_there(monkeypatch, count, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert str(choose_device(device)) == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "None"])
+def test_unknown_devices_are_named(device):
+    with pytest.raises(InputError, match=f"device must be auto, cpu, cuda or cuda:N, got '{device}'"):
+        check_settings(device)
