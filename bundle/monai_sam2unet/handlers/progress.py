@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from monai_sam2unet.files import write_atomically
@@ -26,13 +27,14 @@ __all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
 
 logger = logging.getLogger(__name__)
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class TrainingProgress:
     """A bar over the whole training with time left, a log line an epoch, and ``history.csv``.
 
-    The bar is Ignite's; it is shown on a terminal alone, so that log files stay readable. Columns of
+    The bar is shown on a terminal alone, so that log files stay readable. Ignite's own begins anew with
+    every epoch and so cannot tell the time left to the end. Columns of
     ``history.csv``: epoch, seconds, loss (mean of the epoch), validation_dice, learning_rate.
 
     Args:
@@ -52,6 +54,7 @@ class TrainingProgress:
         self.rate = 0.0
         self.started_at = self.epoch_started_at = 0.0
         self.first_epoch = 0
+        self.bar: tqdm[Any] | None = None
         self.stack = contextlib.ExitStack()
 
     def attach(self, engine: Engine) -> None:
@@ -61,12 +64,6 @@ class TrainingProgress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
         engine.add_event_handler(Events.COMPLETED, self.completed)
-        bar = ProgressBar(persist=True, bar_format=BAR, desc="Training", disable=None, mininterval=0.5)
-        bar.attach(
-            engine,
-            output_transform=lambda output: {"loss": round(_loss(output), 4)},
-            closing_event_name=Events.COMPLETED,
-        )
 
     def started(self, engine: Engine) -> None:
         """Let log lines pass above the bar."""
@@ -81,13 +78,20 @@ class TrainingProgress:
             if engine.state.epoch > 1 and self.history.is_file():
                 rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
                 self.rows = [row for row in rows if int(row["epoch"]) < engine.state.epoch]
+            length = engine.state.epoch_length
+            total, done = engine.state.max_epochs * length, (engine.state.epoch - 1) * length
+            self.bar = tqdm(total=total, initial=done, desc="Training", bar_format=BAR, disable=None)
+            self.stack.callback(self.bar.close)
         self.losses = []
         self.rate = float(self.optimizer.param_groups[0]["lr"])
         self.epoch_started_at = time.monotonic()
 
     def iteration_completed(self, engine: Engine) -> None:
-        """Note the loss."""
+        """Note the loss and move the bar."""
         self.losses.append(_loss(engine.state.output))
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {engine.state.epoch}, loss {self.losses[-1]:.3f}", refresh=False)
+            self.bar.update()
 
     def epoch_completed(self, engine: Engine) -> None:
         """Write the epoch's line and the history."""

@@ -130,7 +130,8 @@ class SAM2UNet(nn.Module):
             (see `monai_sam2unet.networks.weights.fit_first_layer`).
         out_channels: channels ``K`` of every output: classes or independent structures.
         adapter_dim: channels of each adapter's bottleneck.
-        decoder_channels: channels of the receptive-field blocks and of the decoder.
+        decoder_channels: channels of the receptive-field blocks and of the decoder; the configs give
+            ``nano`` 32, which makes it a network of 1.3 million parameters.
         freeze: whether the encoder but for its adapters is frozen from the start.
 
     Raises:
