@@ -262,6 +262,13 @@ def test_pretrained_weights_missing(train, tmp_path):
         assert part in message
 
 
+def test_a_layout_without_a_folder_is_not_the_demonstration(train, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        train(tmp_path, dataset_dir="", datalist="mine.json", demo_dir=str(tmp_path / "demo"))
+    assert "datalist=mine.json needs dataset_dir" in input_error(caught.value)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_published_recipe_is_the_default_with_a_data_set(bundle_root, workflow, small_set, tmp_path):
     """protocols.md of the benchmark, quoted from the paper's section 3: the values of the polyp recipe."""
     made = workflow(

@@ -54,6 +54,9 @@ def prepare_datalists(
         InputError: if folder, files or split cannot be used; the message names them.
     """
     if not dataset_dir:
+        if datalist or dataset != "auto":
+            given = f"datalist={datalist}" if datalist else f"dataset={dataset}"
+            raise InputError(f"{given} needs dataset_dir, the folder that the pictures are in")
         logger.info(
             "No --dataset_dir: this is the demonstration, nano network on synthetic polyps of 128x128 "
             "pixels. Give --dataset_dir DIR for your own data."

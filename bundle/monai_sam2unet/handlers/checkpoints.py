@@ -55,7 +55,8 @@ def model_settings(checkpoint: str | os.PathLike[str], **defaults: Any) -> dict[
         if path.with_suffix(".json").is_file():
             found = dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
         elif path.is_file():
-            found = read_checkpoint(path).get("settings")
+            content = read_checkpoint(path)
+            found = content.get("settings") if isinstance(content, Mapping) else None
     except (OSError, ValueError, TypeError) as e:
         raise InputError(
             f"{path.with_suffix('.json')}: not the settings of a model ({e}); restore or delete the file"
