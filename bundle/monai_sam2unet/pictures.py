@@ -16,8 +16,8 @@ from typing import NoReturn, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import InputError
-from .files import write_atomically
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.files import write_atomically
 
 __all__ = [
     "PICTURE_SUFFIXES",

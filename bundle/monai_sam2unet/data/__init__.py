@@ -1,10 +1,10 @@
 """Pictures and masks from a folder: recognised, paired, divided, checked; and a set drawn for trying out."""
 
-from .check import CheckError, PairCheck, check_pairs, unreadable
-from .datalist import DataLists, load_datalists
-from .datasets import LAYOUTS, Layout, Part, detect, layout_named
-from .demo import draw_case, ensure_demo, write_demo
-from .pairing import (
+from monai_sam2unet.data.check import CheckError, PairCheck, check_pairs, unreadable
+from monai_sam2unet.data.datalist import DataLists, load_datalists
+from monai_sam2unet.data.datasets import LAYOUTS, Layout, Part, detect, layout_named
+from monai_sam2unet.data.demo import draw_case, ensure_demo, write_demo
+from monai_sam2unet.data.pairing import (
     Affix,
     Pair,
     PairingError,
@@ -14,8 +14,8 @@ from .pairing import (
     pair_folders,
     picture_set,
 )
-from .prepare import PicturesToSegment, prepare_datalists
-from .splits import split_by_group
+from monai_sam2unet.data.prepare import PicturesToSegment, prepare_datalists
+from monai_sam2unet.data.splits import split_by_group
 
 __all__ = [
     "LAYOUTS",

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import InputError
-from ..pictures import open_mask, open_picture
-from .naming import counted, first_names
+from monai_sam2unet.data.naming import counted, first_names
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.pictures import open_mask, open_picture
 
 logger = logging.getLogger(__name__)
 

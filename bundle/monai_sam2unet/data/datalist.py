@@ -10,11 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import write_json
-from ..pictures import PICTURE_SUFFIXES
-from . import datasets
-from .datasets import (
+from monai_sam2unet.data import datasets
+from monai_sam2unet.data.datasets import (
     LAYOUTS,
     SPLITS,
     Layout,
@@ -24,9 +21,12 @@ from .datasets import (
     find_inside,
     read_json,
 )
-from .naming import first_names
-from .pairing import Pair, pair_folders, warn_of_count
-from .splits import check_fraction, split_by_group
+from monai_sam2unet.data.naming import first_names
+from monai_sam2unet.data.pairing import Pair, pair_folders, warn_of_count
+from monai_sam2unet.data.splits import check_fraction, split_by_group
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.files import write_json
+from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .naming import first_names
-from .pairing import is_picture, pictures_in
+from monai_sam2unet.data.naming import first_names
+from monai_sam2unet.data.pairing import is_picture, pictures_in
+from monai_sam2unet.errors import InputError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "gt", "gts", "ground truth", "ground_truth", "ground_truth_mask",

@@ -16,11 +16,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..files import write_json
-from ..pictures import write_png
-from .datasets import read_json
-from .scenes import (
+from monai_sam2unet.data.datasets import read_json
+from monai_sam2unet.data.scenes import (
     Draws,
     Scene,
     add_distractors,
@@ -31,6 +28,9 @@ from .scenes import (
     make_patient,
     start_scene,
 )
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.files import write_json
+from monai_sam2unet.pictures import write_png
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..pictures import PICTURE_SUFFIXES
-from .naming import counted, first_names
+from monai_sam2unet.data.naming import counted, first_names
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

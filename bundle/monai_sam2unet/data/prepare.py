@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InputError
-from ..files import make_folder
-from .check import check_pairs, unreadable
-from .datalist import DataLists, Item, load_datalists
-from .demo import ensure_demo
-from .naming import counted
-from .pairing import picture_set
+from monai_sam2unet.data.check import check_pairs, unreadable
+from monai_sam2unet.data.datalist import DataLists, Item, load_datalists
+from monai_sam2unet.data.demo import ensure_demo
+from monai_sam2unet.data.naming import counted
+from monai_sam2unet.data.pairing import picture_set
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.files import make_folder
 
 __all__ = ["PicturesToSegment", "prepare_datalists"]
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InputError
-from .naming import first_names
+from monai_sam2unet.data.naming import first_names
+from monai_sam2unet.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Transforms that MONAI lacks: loading and resizing as the published network was trained, several scales."""
 
-from .load import LoadPicture, LoadPictured
-from .multiscale import MultiScaleLoader
-from .resize import ResizeLikePillow, ResizeLikePillowd
+from monai_sam2unet.transforms.load import LoadPicture, LoadPictured
+from monai_sam2unet.transforms.multiscale import MultiScaleLoader
+from monai_sam2unet.transforms.resize import ResizeLikePillow, ResizeLikePillowd
 
 __all__ = ["LoadPicture", "LoadPictured", "MultiScaleLoader", "ResizeLikePillow", "ResizeLikePillowd"]

@@ -21,8 +21,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, TransformBackends, ensure_tuple
 from PIL import Image
 
-from ..errors import InputError
-from ..pictures import open_mask, open_picture, to_rgb
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.pictures import open_mask, open_picture, to_rgb
 
 __all__ = ["LoadPicture", "LoadPictured"]
 

@@ -12,7 +12,7 @@ from monai.utils import ensure_tuple
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, DistributedSampler
 
-from ..errors import InputError
+from monai_sam2unet.errors import InputError
 
 __all__ = ["MultiScaleLoader"]
 

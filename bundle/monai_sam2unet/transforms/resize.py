@@ -20,7 +20,7 @@ from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
+from monai_sam2unet.errors import InputError
 
 __all__ = ["ResizeLikePillow", "ResizeLikePillowd"]
 
