@@ -140,7 +140,7 @@ def overlay(
     reference: np.ndarray | None = None,
     *,
     alpha: float = 0.3,
-    width: int = 2,
+    width: int | None = None,
     colour: tuple[int, int, int] = PREDICTION_COLOUR,
     reference_colour: tuple[int, int, int] = REFERENCE_COLOUR,
 ) -> np.ndarray:
@@ -154,7 +154,7 @@ def overlay(
         mask: Prediction, ``(H, W)``, bool or non-zero where object.
         reference: Reference, as ``mask``.
         alpha: Strength of the tint, in [0, 1]; 0 draws the outline only.
-        width: Width of the outlines, pixels.
+        width: Width of the outlines, pixels; None for a 150th of the shorter side, at least 2.
         colour: Colour of the prediction, RGB in 0..255.
         reference_colour: Colour of the reference, RGB in 0..255.
 
@@ -166,6 +166,8 @@ def overlay(
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    if width is None:
+        width = max(2, min(image.shape[:2]) // 150)
     if not 0 <= alpha <= 1 or width < 0:
         raise ValueError(f"alpha must be in [0, 1] and width at least 0, got {alpha} and {width}")
     predicted = _as_bool("mask", mask, image.shape[:2])
