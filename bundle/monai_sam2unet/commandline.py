@@ -19,8 +19,9 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.settings import RULES, check_settings
 
-__all__ = ["check_ids", "short_errors"]
+__all__ = ["check_ids", "check_values", "short_errors"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,20 @@ def check_ids() -> None:
     unknown = [name for name in config if name not in known | used]
     if unknown:
         raise InputError("\n       ".join(_suggestion(name, known | set(config)) for name in unknown))
+
+
+def check_values() -> None:
+    """See that every setting of the running config has a value that makes sense.
+
+    Raises:
+        InputError: naming every setting that is wrong (see `monai_sam2unet.settings.check_settings`).
+    """
+    workflow = _running_workflow()
+    if workflow is None:
+        return
+    parser = workflow.parser
+    values = {name: parser.get_parsed_content(name) for name in RULES if name in parser.get()}
+    check_settings(parser.get_parsed_content("device"), **values)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

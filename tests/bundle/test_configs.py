@@ -134,3 +134,20 @@ def test_monai_bundle_load(bundle_root, trained, tmp_path):
     network = load("sam2unet", bundle_dir=str(tmp_path), device="cpu", net_override=override)
     expected = read_state_dict(trained / "models" / "model.pt")
     assert all(torch.equal(t, expected[n]) for n, t in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("run_id", "wrong"),
+    [
+        ("training", {"variant": "huge", "batch_size": "twelve", "resume": "perhaps"}),
+        ("evaluation", {"subset": "some", "threshold": 2}),
+        ("inference", {"overlays": 3, "input_size": 0}),
+        ("training", {"input_size": 350}),
+    ],
+)
+def test_wrong_values_are_all_named_before_any_work(workflow, tmp_path, run_id, wrong):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(run_id, output_dir=str(tmp_path / "out"), ckpt_dir=str(tmp_path / "models"), **wrong)
+    message = str(caught.value.__cause__)
+    assert all(f"{name} must be" in message for name in wrong)
+    assert not list(tmp_path.iterdir())
