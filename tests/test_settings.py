@@ -1,7 +1,6 @@
 """Settings: what is refused, in which words, and that all problems come at once."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +10,10 @@ from monai_sam2unet.settings import RULES, check_settings, choose_device, flag
 
 WHOLE0, WHOLE1 = "a whole number of at least 0", "a whole number of at least 1"
 SIZE = "a side in pixels, or [height, width]"
-FOLDER = "an existing folder, or empty for the demonstration"
 YES_OR_NO = "true or false"
 
 # setting, values that are refused, what is expected, values that are taken
 CASES = [
-    ("dataset_dir", ["/no/such/folder", __file__], FOLDER, ["", None, str(Path(__file__).parent)]),
     ("variant", ["huge", "Large", None, 1], "one of nano, tiny, small, base_plus, large", ["nano", "large"]),
     (
         "input_size",

@@ -21,7 +21,7 @@ from monai.bundle import ConfigWorkflow
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.settings import RULES, check_settings
 
-__all__ = ["check_ids", "check_values", "short_errors"]
+__all__ = ["bundle_root", "check_ids", "check_values", "short_errors"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,16 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def bundle_root() -> str:
+    """The bundle that the running config belongs to, whatever the current folder is.
+
+    Returns:
+        The folder above the config's folder ``configs``; ``.`` where no workflow runs.
+    """
+    workflow = _running_workflow()
+    return "." if workflow is None else str(Path(workflow.config_root_path).parent)
 
 
 def check_ids() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,10 +62,6 @@ def _is_number(v: Any) -> bool:
 
 
 RULES: dict[str, Rule] = {
-    "dataset_dir": (
-        lambda v: not v or os.path.isdir(os.path.expanduser(v)),
-        "an existing folder, or empty for the demonstration",
-    ),
     "variant": _one_of(*VARIANTS),
     "input_size": (_size, "a side in pixels, or [height, width]"),
     "in_channels": _whole(1),

@@ -262,6 +262,12 @@ def test_pretrained_weights_missing(train, tmp_path):
         assert part in message
 
 
+def test_a_missing_folder_is_named_before_missing_weights(train, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        train(tmp_path / "out", dataset_dir=str(tmp_path / "nowhere"), variant="tiny", pretrained="sam2")
+    assert f"dataset_dir={tmp_path / 'nowhere'} is not there" in input_error(caught.value)
+
+
 def test_a_layout_without_a_folder_is_not_the_demonstration(train, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, dataset_dir="", datalist="mine.json", demo_dir=str(tmp_path / "demo"))
