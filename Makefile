@@ -30,7 +30,7 @@ demo: setup ## train, evaluate and segment on made-up pictures, from nothing
 	$(PY) -m monai.bundle run evaluation --config_file "['configs/train.json','configs/evaluate.json']" \
 	    --output_dir $(RUN)/evaluation --ckpt_dir $(RUN)/models
 	$(PY) -m monai.bundle run inference --config_file configs/inference.json \
-	    --input demo_data/images/0000.png --output_dir $(RUN)/segmented --ckpt_dir $(RUN)/models --overlays true
+	    --input demo_data/images/0244.png --output_dir $(RUN)/segmented --ckpt_dir $(RUN)/models --overlays true
 	@echo
 	@echo "The report of the evaluation:  $(RUN)/evaluation"
 	@echo "The segmented picture:         $(RUN)/segmented"
