@@ -66,8 +66,7 @@ class TrainingProgress:
         engine.add_event_handler(Events.COMPLETED, self.completed)
 
     def started(self, engine: Engine) -> None:
-        """Let log lines pass above the bar."""
-        self.stack.enter_context(logging_redirect_tqdm())
+        """Say how long the way is."""
         state = engine.state
         logger.info("Training %d epochs of %d iterations", state.max_epochs, state.epoch_length)
 
@@ -82,6 +81,8 @@ class TrainingProgress:
             total, done = engine.state.max_epochs * length, (engine.state.epoch - 1) * length
             self.bar = tqdm(total=total, initial=done, desc="Training", bar_format=BAR, disable=None)
             self.stack.callback(self.bar.close)
+            if not self.bar.disable:  # log lines are to pass above the bar
+                self.stack.enter_context(logging_redirect_tqdm())
         self.losses = []
         self.rate = float(self.optimizer.param_groups[0]["lr"])
         self.epoch_started_at = time.monotonic()
@@ -123,7 +124,7 @@ class TrainingProgress:
         write_atomically(self.history, lambda file: file.write(_csv(self.rows).encode()))
 
     def completed(self, engine: Engine) -> None:
-        """Give the log back."""
+        """Close the bar and give the log back."""
         self.stack.close()
 
 
