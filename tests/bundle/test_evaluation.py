@@ -89,9 +89,11 @@ def test_validation_dice_of_training_is_that_of_evaluation(workflow, trained, sm
     """The figure that chose the model is the one that evaluation reports on the same pictures."""
     workflow(
         "evaluation", dataset_dir=str(small_set), ckpt_dir=str(trained / "models"), output_dir=str(tmp_path),
-        subset="validation", num_workers=0, device="cpu",
+        num_workers=0, device="cpu",
     ).run()  # fmt: skip
-    dice = json.loads((tmp_path / "summary.json").read_text())["with_reference"]["dice"]["mean"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["subset"] == "validation", "the set has no test part"
+    dice = summary["with_reference"]["dice"]["mean"]
     chosen = json.loads((trained / "models" / "model.json").read_text())["validation_dice"]
     assert dice == pytest.approx(chosen, abs=1e-5)
 

@@ -148,7 +148,8 @@ def test_cases_stay_unique(folder, tmp_path):
 def test_subset(folder):
     lists = load_datalists(folder, val_fraction=0.2)
     assert lists.subset("train") is lists.train
-    assert lists.subset() is lists.validation
+    assert lists.subset() is lists.validation and lists.part("auto") == "validation"
+    assert lists.subset("all") == [*lists.train, *lists.validation]
     with pytest.raises(InputError, match="'test' holds no picture"):
         lists.subset("test")
     with pytest.raises(InputError, match="known are auto, train, validation, test"):

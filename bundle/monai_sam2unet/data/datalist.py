@@ -21,7 +21,7 @@ from monai_sam2unet.data.datasets import (
     find_inside,
     read_json,
 )
-from monai_sam2unet.data.naming import first_names
+from monai_sam2unet.data.naming import counted, first_names
 from monai_sam2unet.data.pairing import Pair, pair_folders, warn_of_count
 from monai_sam2unet.data.splits import check_fraction, split_by_group
 from monai_sam2unet.errors import InputError
@@ -80,10 +80,17 @@ class DataLists:
         parts["all"] = [item for part in parts.values() for item in part]
         if name not in (*parts, "auto"):
             raise InputError(f"subset={name!r} is not known; known are auto, {', '.join(parts)}")
-        items = (self.test or self.validation) if name == "auto" else parts[name]
+        items = parts[self.part(name)]
         if not items:
             raise InputError(f"subset={name!r} holds no picture; there are {self.summary()}")
+        logger.info("Chosen part: %s, %s", self.part(name), counted(len(items), "picture"))
         return items
+
+    def part(self, name: str) -> str:
+        """The part that a name of `subset` means: "auto" is "test" or "validation", others are themselves."""
+        if name != "auto":
+            return name
+        return "test" if self.test else "validation"
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the lists in MONAI's datalist form, with paths relative to `root`, atomically.
