@@ -54,12 +54,14 @@ def test_every_bad_file_is_named_at_once(tmp_path):
     assert "e (picture 40x30, mask 30x40)" in message
 
 
-def test_the_message_stops_at_ten(tmp_path):
+def test_the_message_stops_at_ten_and_the_log_goes_on(tmp_path, caplog):
     items = [pair(tmp_path, f"{i:02d}", mask_size=(9, 9)) for i in range(12)]
     with pytest.raises(CheckError, match="and 2 more") as caught:
         check_pairs(items)
     assert len(caught.value.mismatched) == 12
     assert "09 (picture" in str(caught.value) and "10 (picture" not in str(caught.value)
+    assert "all 12 cases whose mask has another size" in caplog.text
+    assert caplog.text.rstrip().endswith("11")
 
 
 def test_missing_file(tmp_path):

@@ -32,7 +32,7 @@ def test_not_by_sort_order(tmp_path):
     ]
 
 
-def test_every_unmatched_file_is_named(tmp_path):
+def test_every_unmatched_file_is_named(tmp_path, caplog):
     put_all(tmp_path / "i", "shared.png", *(f"a{i:02d}.png" for i in range(12)))
     put_all(tmp_path / "m", "shared.png", "z.png")
     with pytest.raises(PairingError) as caught:
@@ -43,6 +43,9 @@ def test_every_unmatched_file_is_named(tmp_path):
     assert "12 pictures without a mask: a00.png" in str(error)
     assert "a09.png and 2 more" in str(error) and "a10.png" not in str(error)
     assert "1 mask without a picture: z.png" in str(error)
+    # the message stays short; the log names all twelve
+    assert all(str(tmp_path / "i" / f"a{i:02d}.png") in caplog.text for i in range(12))
+    assert "masks without a picture" not in caplog.text
 
 
 def test_two_files_of_one_stem(tmp_path):

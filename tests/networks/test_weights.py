@@ -414,15 +414,23 @@ def test_a_file_of_another_variant_is_refused(sam2_tiny):
     assert equal(target.state_dict(), before)
 
 
-def test_an_incomplete_trunk_is_refused(golden, tmp_path):
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("blocks.3.norm1.weight", r"does not fit Hiera\. missing: 1 names \(blocks\.3\.norm1\.weight\)"),
+        (
+            "patch_embed.proj.weight",
+            r"'image_encoder\.trunk\.patch_embed\.proj\.weight' is missing; 153 names",
+        ),
+    ],
+)
+def test_an_incomplete_trunk_is_refused(golden, tmp_path, lost, message):
     tensors = hollow(golden, "keys_sam2_hiera_tiny.json")
-    del tensors["image_encoder.trunk.blocks.3.norm1.weight"]
+    del tensors[f"image_encoder.trunk.{lost}"]
     torch.save({"model": tensors}, tmp_path / "part.pt")
     target = network(variant="tiny")
     before = copied(target.state_dict())
-    with pytest.raises(
-        InputError, match=r"does not fit Hiera\. missing: 1 names \(blocks\.3\.norm1\.weight\)"
-    ):
+    with pytest.raises(InputError, match=message):
         load_pretrained_encoder(target, "tiny", str(tmp_path / "part.pt"), tmp_path)
     assert equal(target.state_dict(), before)
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from monai_sam2unet.data.naming import counted, first_names
+from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import open_mask, open_picture
 
@@ -132,6 +132,8 @@ def check_pairs(items: Sequence[Mapping[str, str]], workers: int | None = None) 
         named = first_names(told, separator=NEXT_LINE)
         problems.append(f"{len(mismatched)} masks have another size than their picture:\n  {named}")
     if problems:
+        log_all("files that cannot be read", failed.values())
+        log_all("cases whose mask has another size", mismatched)
         raise CheckError("\n".join(problems), failed, mismatched)
     empty = tuple(sorted(result.case for result in results if result.empty))
     seconds = time.perf_counter() - start

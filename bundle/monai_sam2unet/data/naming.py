@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+
+logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 10
 
@@ -25,6 +28,19 @@ def first_names(names: Iterable[object], limit: int = NAMED_AT_MOST, separator: 
     told = [str(name) for name in names]
     line = separator.join(told[:limit])
     return line if len(told) <= limit else f"{line} and {len(told) - limit} more"
+
+
+def log_all(what: str, names: Iterable[object], limit: int = NAMED_AT_MOST) -> None:
+    """Log every name, one a line, where a message tells only the first `limit` of them.
+
+    Args:
+        what: what the names are, in the plural ("pictures without a mask").
+        names: all of them.
+        limit: how many the message tells.
+    """
+    told = [str(name) for name in names]
+    if len(told) > limit:
+        logger.error("all %d %s:\n  %s", len(told), what, "\n  ".join(told))
 
 
 def counted(number: int, noun: str) -> str:

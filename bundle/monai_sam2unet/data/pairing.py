@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sam2unet.data.naming import counted, first_names
+from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
@@ -197,6 +197,8 @@ def pair_files(
         message = _explain(lone_images, lone_masks, duplicates, folder)
         if duplicates or unmatched == "error":
             hint = "; give every picture one mask of the same name, or take the files named out of the folder"
+            log_all("pictures without a mask", lone_images)
+            log_all("masks without a picture", lone_masks)
             raise PairingError(message + hint, lone_images, lone_masks, duplicates)
         logger.warning("left out: %s", message)
     return [Pair(key, by_image[key][0], by_mask[key][0]) for key in sorted(by_image.keys() & by_mask.keys())]

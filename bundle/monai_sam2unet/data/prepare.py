@@ -58,8 +58,8 @@ def prepare_datalists(
             given = f"datalist={datalist}" if datalist else f"dataset={dataset}"
             raise InputError(f"{given} needs dataset_dir, the folder that the pictures are in")
         logger.info(
-            "No --dataset_dir: this is the demonstration, nano network on synthetic polyps of 128x128 "
-            "pixels. Give --dataset_dir DIR for your own data."
+            "No --dataset_dir: this is the demonstration, by default the nano network on synthetic polyps "
+            "of 128x128 pixels. Give --dataset_dir DIR for your own data."
         )
         lists = load_datalists(ensure_demo(demo_dir))
     else:

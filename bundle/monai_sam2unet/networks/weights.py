@@ -318,7 +318,7 @@ def load_pretrained_encoder(network: SAM2UNet, variant: str, pretrained: str, fo
             or does not fit.
     """
     if str(pretrained).lower() == "none":
-        logger.info("Encoder: no pretrained weights, the whole network is trained from scratch")
+        logger.info("Encoder: no pretrained weights, it starts from random values")
         return
     path = Path(pretrained)
     if pretrained == "sam2":
@@ -332,6 +332,8 @@ def load_pretrained_encoder(network: SAM2UNet, variant: str, pretrained: str, fo
     state_dict = read_state_dict(path)
     try:
         trunk = from_sam2(state_dict)
+        if "patch_embed.proj.weight" not in trunk:
+            raise ValueError(f"'{TRUNK}patch_embed.proj.weight' is missing; {_listed(list(trunk))}")
         found = _variant_of(trunk["patch_embed.proj.weight"].shape[0], list(trunk))
         if found != variant:
             raise ValueError(f"the file holds variant {found!r}, asked for {variant!r}")
@@ -340,7 +342,7 @@ def load_pretrained_encoder(network: SAM2UNet, variant: str, pretrained: str, fo
         )
         adapters = {n: t for n, t in network.encoder.state_dict().items() if ".adapter." in n}
         load_strict(network.encoder, {**trunk, **adapters}, str(path))
-    except (KeyError, ValueError) as e:
+    except ValueError as e:
         raise InputError(f"{path}: {e}") from e
     logger.info("Encoder: %d tensors of SAM 2 (%s) from %s", len(trunk), variant, path)
 
