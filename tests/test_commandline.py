@@ -185,6 +185,15 @@ def test_a_misspelt_id_suggests_the_close_one(tmp_path, name, close):
     )
 
 
+def test_a_setting_of_an_earlier_version_names_its_successor(tmp_path):
+    with pytest.raises(Exception) as caught:
+        run_bundle(tmp_path, freeze_encoder=True)
+    assert cause(caught.value) == (
+        "unknown setting 'freeze_encoder' (from the command line or a config file): it became 'tuning': "
+        "--tuning adapters is what true was, --tuning full what false was"
+    )
+
+
 def test_all_unknown_ids_are_named(tmp_path):
     with pytest.raises(Exception) as caught:
         run_bundle(tmp_path, max_epoch=5, zzzzzz=1)

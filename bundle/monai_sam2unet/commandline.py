@@ -29,6 +29,11 @@ REFERENCE = re.compile(r"[@%](\w+)")
 EXPECTED = (InputError, FloatingPointError, KeyboardInterrupt)
 """Errors whose message says all: a traceback would hide it."""
 
+RENAMED = {
+    "freeze_encoder": "it became 'tuning': --tuning adapters is what true was, --tuning full what false was",
+}
+"""Settings of earlier versions, and what to write instead."""
+
 
 def short_errors() -> None:
     """Let a program that ends by an error of the user's show its message alone, and exit with 1.
@@ -118,6 +123,7 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     """One line on an unknown id."""
     close = difflib.get_close_matches(name, [k for k in known if k != name], n=1)
     hint = f"did you mean '{close[0]}'?" if close else "docs/configs.md lists all"
+    hint = RENAMED.get(name, hint)
     return f"unknown setting '{name}' (from the command line or a config file): {hint}"
 
 

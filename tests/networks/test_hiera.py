@@ -252,7 +252,7 @@ def test_nano_has_the_structure_of_the_others():
     [
         ({"variant": "huge"}, "variant must be one of nano, tiny, small, base_plus, large, got 'huge'"),
         ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
-        ({"adapter_dim": -1}, "adapter_dim must be at least 1, got -1"),
+        ({"adapter_dim": -1}, "adapter_dim must be at least 0, got -1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

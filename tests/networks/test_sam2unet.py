@@ -102,23 +102,20 @@ def is_learned(name):
 
 
 def test_frozen_but_for_adapters_and_decoder():
+    """The paper's tuning is the default; the others are tested in test_tuning.py."""
     network = nano()
     names = [n for n, _ in network.named_parameters()]
     assert network.trainable_names() == [n for n in names if is_learned(n)]
     assert sum(".adapter." in n for n in network.trainable_names()) == 6 * 4  # blocks of nano, tensors each
-    network.unfreeze_encoder()
-    assert network.trainable_names() == names
-    network.freeze_encoder()
-    assert network.trainable_names() == [n for n in names if is_learned(n)]
-    assert nano(freeze=False).trainable_names() == names
+    assert nano(tuning="full").trainable_names() == names
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-def test_gradients_reach_what_learns_and_nothing_else(freeze):
-    network = nano(freeze=freeze)
+@pytest.mark.parametrize("tuning", ["adapters", "full"])
+def test_gradients_reach_what_learns_and_nothing_else(tuning):
+    network = nano(tuning=tuning)
     sum(o.square().mean() for o in network(picture(2, 3, 64, 96))).backward()
     for name, parameter in network.named_parameters():
-        if freeze and not is_learned(name):
+        if tuning == "adapters" and not is_learned(name):
             assert parameter.grad is None, name
         else:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -233,10 +230,23 @@ def test_every_multiple_of_32_is_taken(rows, columns):
     assert meta("nano").eval()(torch.empty(1, 3, *shape, device="meta")).shape == (1, 1, *shape)
 
 
-@pytest.mark.parametrize("name", ["in_channels", "out_channels", "adapter_dim", "decoder_channels"])
+@pytest.mark.parametrize("name", ["in_channels", "out_channels", "decoder_channels", "lora_rank"])
 def test_numbers_must_be_positive(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         meta("nano", **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"adapter_dim": -1}, "adapter_dim must be at least 0, got -1"),
+        ({"lora_alpha": 0}, "lora_alpha must be above 0, got 0"),
+        ({"tuning": "freeze"}, "tuning must be one of adapters, full, frozen, lora, bitfit, got 'freeze'"),
+    ],
+)
+def test_unfit_tuning_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        meta("nano", **arguments)
 
 
 def test_unknown_variants_are_named():

@@ -1,4 +1,4 @@
-"""Hiera, the image encoder of SAM 2, with an adapter before every block.
+"""Hiera, the image encoder of SAM 2, with an adapter (or none) before every block.
 
 Hiera (arXiv 2306.00989) is a hierarchical vision transformer: attention within windows, a few blocks of
 global attention, and max-pooling of the queries where a new stage begins. SAM 2 (arXiv 2408.00714,
@@ -162,14 +162,14 @@ class Block(nn.Module):
         dim_out: channels of the output; ``2 * dim`` at the first block of stages 2 to 4, else ``dim``.
         heads: attention heads.
         window: side of the attention window in tokens of the *input* grid; 0 attends to the whole picture.
-        adapter_dim: channels of the adapter's bottleneck.
+        adapter_dim: channels of the adapter's bottleneck; 0 leaves the adapter out.
     """
 
     def __init__(self, dim: int, dim_out: int, heads: int, window: int, adapter_dim: int) -> None:
         super().__init__()
         self.window = window
         self.pool = dim != dim_out
-        self.adapter = Adapter(dim, adapter_dim)
+        self.adapter = Adapter(dim, adapter_dim) if adapter_dim > 0 else nn.Identity()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, dim_out, heads, self.pool)
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
@@ -211,22 +211,22 @@ class Hiera(nn.Module):
         variant: one of `VARIANTS`: ``nano`` (ours, for demonstrations and tests), ``tiny``, ``small``,
             ``base_plus``, ``large``.
         in_channels: channels of the picture.
-        adapter_dim: channels of each adapter's bottleneck.
+        adapter_dim: channels of each adapter's bottleneck; 0 leaves the adapters out.
 
     Attributes:
         channels: channels of the four stages.
 
     Raises:
-        ValueError: if the variant is unknown or a number is not positive.
+        ValueError: if the variant is unknown or a number is too small.
     """
 
     def __init__(self, variant: str = "large", in_channels: int = 3, adapter_dim: int = 32) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-        for name, value in (("in_channels", in_channels), ("adapter_dim", adapter_dim)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, value, low in (("in_channels", in_channels, 1), ("adapter_dim", adapter_dim, 0)):
+            if value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
         v = VARIANTS[variant]
         self.patch_embed = PatchEmbedding(in_channels, v.embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, v.embed_dim, *v.grid))

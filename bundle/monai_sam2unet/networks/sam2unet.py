@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_sam2unet.networks.hiera import Hiera
+from monai_sam2unet.networks.tuning import apply_tuning
 
 __all__ = ["SIZE_DIVISOR", "SAM2UNet"]
 
@@ -119,8 +120,8 @@ class SAM2UNet(nn.Module):
     """SAM2-UNet for 2D segmentation.
 
     In training mode a forward pass gives three logit maps for deep supervision, in evaluation mode the
-    main one alone. From SAM 2's weights the encoder stays frozen and only its adapters learn; from
-    scratch it must learn too (``freeze=False``).
+    main one alone. In the paper the encoder keeps SAM 2's weights and only its adapters learn
+    (``tuning="adapters"``); from scratch it must learn too (``tuning="full"``).
 
     Args:
         variant: size of the encoder: ``nano``, ``tiny``, ``small``, ``base_plus`` or ``large`` (paper).
@@ -129,13 +130,17 @@ class SAM2UNet(nn.Module):
             ``n``: a picture that repeats one grey channel gives the same response as its RGB form
             (see `monai_sam2unet.networks.weights.fit_first_layer`).
         out_channels: channels ``K`` of every output: classes or independent structures.
-        adapter_dim: channels of each adapter's bottleneck.
+        adapter_dim: channels of each adapter's bottleneck; 0 leaves the adapters out.
         decoder_channels: channels of the receptive-field blocks and of the decoder; the configs give
             ``nano`` 32, which makes it a network of 1.3 million parameters.
-        freeze: whether the encoder but for its adapters is frozen from the start.
+        tuning: what of the encoder learns (all else always does): ``adapters`` (paper), ``full``: all of
+            it, ``frozen``: nothing, ``lora``: low-rank updates of the attention and adapters, ``bitfit``:
+            biases and adapters (see `monai_sam2unet.networks.tuning`).
+        lora_rank: rank of the updates of ``lora``.
+        lora_alpha: the updates of ``lora`` are multiplied by ``lora_alpha / lora_rank``.
 
     Raises:
-        ValueError: if the variant is unknown or a number is not positive.
+        ValueError: if the variant or the tuning is unknown or a number is too small.
 
     Example:
         >>> network = SAM2UNet("nano").eval()
@@ -150,7 +155,9 @@ class SAM2UNet(nn.Module):
         out_channels: int = 1,
         adapter_dim: int = 32,
         decoder_channels: int = 64,
-        freeze: bool = True,
+        tuning: str = "adapters",
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
     ) -> None:
         super().__init__()
         for name, value in (("out_channels", out_channels), ("decoder_channels", decoder_channels)):
@@ -169,17 +176,7 @@ class SAM2UNet(nn.Module):
         self.side1 = nn.Conv2d(decoder_channels, out_channels, 1)
         self.side2 = nn.Conv2d(decoder_channels, out_channels, 1)
         self.head = nn.Conv2d(decoder_channels, out_channels, 1)
-        if freeze:
-            self.freeze_encoder()
-
-    def freeze_encoder(self) -> None:
-        """Exclude the encoder but for its adapters from training, as in the paper."""
-        for name, parameter in self.encoder.named_parameters():
-            parameter.requires_grad_(".adapter." in name)
-
-    def unfreeze_encoder(self) -> None:
-        """Let the whole encoder learn, as is needed without SAM 2's weights."""
-        self.encoder.requires_grad_(True)
+        apply_tuning(self, tuning, lora_rank, lora_alpha)
 
     def trainable_names(self) -> list[str]:
         """Names of the parameters that training changes, in the order of `named_parameters`."""
