@@ -23,12 +23,21 @@ CASES = [
     ),
     ("in_channels", [0, 1.0, "3", True], WHOLE1, [1, 4]),
     ("out_channels", [0, -1, None], WHOLE1, [1, 3]),
-    ("adapter_dim", [0, "x"], WHOLE1, [32]),
+    (
+        "tuning",
+        ["all", True, None, "LoRA"],
+        "one of adapters, full, frozen, lora, bitfit",
+        ["adapters", "full", "frozen", "lora", "bitfit"],
+    ),
+    ("adapter_dim", [-1, 0.5, "x"], WHOLE0, [0, 32]),
+    ("lora_rank", [0, 4.0, "8"], WHOLE1, [1, 8]),
+    ("lora_alpha", [0, -16, "16", float("inf")], "a number above 0", [16, 0.5]),
     ("decoder_channels", [0, 0.5], WHOLE1, [64]),
     ("batch_size", [0, 1.5, "12"], WHOLE1, [1, 12]),
     ("max_epochs", [0, -5, "twenty", False], WHOLE1, [1, 20]),
     ("learning_rate", [0, -1e-3, "1e-3", float("nan"), True], "a number above 0", [1e-3, 1]),
     ("min_learning_rate", [-1e-9, "0", float("nan")], "a number at least 0", [0, 1e-7]),
+    ("layer_decay", [0, 1.1, -0.5, "0.8", True], "a number above 0 and at most 1", [1, 1.0, 0.8]),
     ("weight_decay", [-1, None], "a number at least 0", [0, 5e-4]),
     ("accumulation_steps", [0, 2.0], WHOLE1, [1, 4]),
     ("gradient_clip", [-0.1, "off"], "a number at least 0", [0, 1.5]),
@@ -54,7 +63,14 @@ CASES = [
         "one of auto, train, validation, test, all",
         ["auto", "train", "validation", "test", "all"],
     ),
-    ("freeze_encoder", ["none", 1], YES_OR_NO, [True, "false"]),
+    ("pretrained", ["", None, 2], "sam2, sam2.1, none or a file", ["sam2", "none", "models/a.pt"]),
+    (
+        "pretrained_part",
+        ["all", None, "decoder"],
+        "one of auto, body, encoder, trunk",
+        ["auto", "body", "encoder", "trunk"],
+    ),
+    ("save", ["best", True], "one of all, trained", ["all", "trained"]),
     ("resume", ["yes", 1, None, ""], YES_OR_NO, [True, False, "true", "False"]),
     ("check_data", ["no", 0], YES_OR_NO, [True, False, "true", "false"]),
     ("probabilities", ["1"], YES_OR_NO, [True, "false"]),
@@ -110,6 +126,27 @@ def test_joint_problems_are_named_at_once():
         check_settings("cpu", amp="fp16", input_size=100)
     assert [line.split()[0] for line in str(caught.value).splitlines()] == ["amp", "input_size"]
     assert "amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'" in str(caught.value)
+
+
+@pytest.mark.parametrize("tuning", ["adapters", "frozen", "lora", "bitfit"])
+def test_layer_decay_needs_the_whole_encoder(tuning):
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", tuning=tuning, layer_decay=0.8)
+    assert str(caught.value) == (
+        f"layer_decay 0.8 needs tuning 'full', got '{tuning}'; leave layer_decay at 1"
+    )
+    check_settings("cpu", tuning=tuning, layer_decay=1.0)
+    check_settings("cpu", tuning="full", layer_decay=0.8)
+
+
+def test_adapters_that_learn_must_be_there():
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", tuning="adapters", adapter_dim=0)
+    assert str(caught.value) == (
+        "tuning 'adapters' needs an adapter_dim of at least 1, got 0; or set tuning 'frozen'"
+    )
+    for tuning in ("full", "frozen", "lora", "bitfit"):
+        check_settings("cpu", tuning=tuning, adapter_dim=0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.data import decollate_batch, list_data_collate
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.networks.weights import load_checked
+from monai_sam2unet.networks.weights import load_model
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,9 +77,9 @@ def _parts(root: str, model: str, stamp: int, device: str) -> dict[str, Any]:
     parser.read_meta(Path(root) / "configs" / "metadata.json")
     parser.update({"bundle_root": root, "checkpoint": model, "device": device})
     parser.parse()
-    names = ("preprocessing", "inferer", "postprocessing", "network")
+    names = ("preprocessing", "inferer", "postprocessing", "network", "pretrained_dir")
     parts = {name: parser.get_parsed_content(name) for name in names}
-    load_checked(parts["network"], model)
+    load_model(parts["network"], model, parts["pretrained_dir"])
     parts["network"].eval()
     return {**parts, "device": next(parts["network"].parameters()).device}
 

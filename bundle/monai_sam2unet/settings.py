@@ -12,6 +12,8 @@ import torch
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.inferers import AMP_TYPES
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
+from monai_sam2unet.networks.tuning import TUNINGS
+from monai_sam2unet.networks.weights import PARTS
 
 __all__ = ["check_settings", "choose_device", "flag"]
 
@@ -66,12 +68,16 @@ RULES: dict[str, Rule] = {
     "input_size": (_size, "a side in pixels, or [height, width]"),
     "in_channels": _whole(1),
     "out_channels": _whole(1),
-    "adapter_dim": _whole(1),
+    "tuning": _one_of(*TUNINGS),
+    "adapter_dim": _whole(0),
+    "lora_rank": _whole(1),
+    "lora_alpha": _number(0, inclusive=False),
     "decoder_channels": _whole(1),
     "batch_size": _whole(1),
     "max_epochs": _whole(1),
     "learning_rate": _number(0, inclusive=False),
     "min_learning_rate": _number(0),
+    "layer_decay": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
     "weight_decay": _number(0),
     "accumulation_steps": _whole(1),
     "gradient_clip": _number(0),
@@ -87,7 +93,9 @@ RULES: dict[str, Rule] = {
     "loss": _one_of("weighted", "legacy"),
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
-    "freeze_encoder": (_is_flag, "true or false"),
+    "pretrained": (lambda v: isinstance(v, str) and v != "", "sam2, sam2.1, none or a file"),
+    "pretrained_part": _one_of(*PARTS),
+    "save": _one_of("all", "trained"),
     "resume": (_is_flag, "true or false"),
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),
@@ -127,6 +135,17 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
         nearest = max(SIZE_DIVISOR, round(wrong[0] / SIZE_DIVISOR) * SIZE_DIVISOR)
         problems.append(
             f"input_size must be a multiple of {SIZE_DIVISOR}, got {size}; nearest to {wrong[0]}: {nearest}"
+        )
+    if values.get("save") == "trained" and str(values.get("pretrained", "")).lower() == "none":
+        problems.append(
+            "save 'trained' leaves out what a pretrained file gives, but pretrained is none; give --save all"
+        )
+    tuning = values.get("tuning")
+    if tuning == "adapters" and values.get("adapter_dim") == 0:
+        problems.append("tuning 'adapters' needs an adapter_dim of at least 1, got 0; or set tuning 'frozen'")
+    if tuning not in (None, "full") and values.get("layer_decay", 1) < 1:
+        problems.append(
+            f"layer_decay {values['layer_decay']} needs tuning 'full', got {tuning!r}; leave layer_decay at 1"
         )
     return problems
 

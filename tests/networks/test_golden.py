@@ -1,28 +1,24 @@
 """SAM2UNet computes the reference's function: equal weights in, equal stages and logits out."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from monai_sam2unet.networks import SAM2UNet
-from monai_sam2unet.networks.weights import architecture, from_published, load_strict
+from monai_sam2unet.networks.weights import load_strict
+from monai_sam2unet.networks.weights.layouts import recognise, rename
 from tests.golden import rule
+from tests.weight_files import filled
 
 VARIANTS = ("tiny", "small", "base_plus", "large")
 STAGE_TOLERANCE, LOGIT_TOLERANCE = 2e-5, 1e-4  # stated with the reference values
 
 
-def published(golden, variant):
-    keys = json.loads((golden / f"keys_sam2unet_{variant}.json").read_text())
-    return {name: torch.from_numpy(np.asarray(rule.fill(name, shape))) for name, shape in keys.items()}
-
-
 def relative_errors(golden, variant):
     """Largest relative error of each stored tensor."""
     network = SAM2UNet(variant).eval()
-    load_strict(network, from_published(published(golden, variant)), "reference")
+    published = filled(golden, "published SAM2-UNet", variant)
+    load_strict(network, rename(published, recognise(published)).tensors, "reference")
     reference = np.load(golden / f"sam2unet_{variant}_352.npz")
     x = torch.from_numpy(rule.image(f"{variant}-352", (1, 3, 352, 352)))
     with torch.inference_mode():
@@ -49,15 +45,3 @@ def test_equal_to_the_reference(golden, variant):
     assert set(errors) == {"stage1", "stage2", "stage3", "stage4", "out", "side1", "side2"}
     for name, error in errors.items():
         assert error < (STAGE_TOLERANCE if name.startswith("stage") else LOGIT_TOLERANCE), (name, error)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_published_tensor_has_one_place(golden, variant):
-    """Names, shapes and count map one to one, but for the unused up4."""
-    theirs = json.loads((golden / f"keys_sam2unet_{variant}.json").read_text())
-    ours = from_published({n: torch.empty(s, device="meta") for n, s in theirs.items()})
-    with torch.device("meta"):
-        expected = SAM2UNet(variant).state_dict()
-    assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in expected.items()}
-    assert len(ours) == sum(not n.startswith("up4.") for n in theirs)
-    assert architecture(ours)["variant"] == variant
