@@ -5,12 +5,20 @@ import json
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 import torch
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.files import check_space, make_folder, write_atomically, write_json
+from monai_sam2unet.files import (
+    check_space,
+    make_folder,
+    move_file,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
 
 
 def contents(folder):
@@ -176,3 +184,95 @@ def test_space_is_checked(tmp_path):
         check_space(tmp_path, free + 2**40, "two files")
     needed = int(str(caught.value).split(" need ")[1].split()[0])
     assert needed == pytest.approx((free + 2**40) / 2**20, abs=1)
+
+
+TOKEN = "0123456789abcdef" * 2
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path, monkeypatch):
+    """Its own cleaning up does not run then; the name is the one that it really takes."""
+    (tmp_path / "a.bin").write_bytes(b"old")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        write_atomically(tmp_path / "a.bin", failing(KeyboardInterrupt()))
+    assert len(contents(tmp_path)) == 2
+    remove_leftovers(tmp_path, ["b.bin"])
+    assert len(contents(tmp_path)) == 2  # of another name: perhaps another process is at it
+    remove_leftovers(str(tmp_path), ["b.bin", "a.bin"])
+    assert contents(tmp_path) == {"a.bin": b"old"}
+
+
+def test_a_killed_probe_is_removed(tmp_path, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        make_folder(tmp_path)
+    assert len(contents(tmp_path)) == 1
+    remove_leftovers(tmp_path, [])
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.pt",
+        f"model.pt.{TOKEN}.tmp",
+        ".model.pt.tmp",
+        f".model.pt.{TOKEN[1:]}.tmp",
+        f".model.pt.{TOKEN.upper()}.tmp",
+        f".model.pt.{TOKEN}.tmp.gz",
+        f".my.model.pt.{TOKEN}.tmp",
+        f".modelxpt.{TOKEN}.tmp",
+        f".{TOKEN}.tmp",
+        f".metrics.csv.{TOKEN}.tmp",
+    ],
+)
+def test_files_of_other_names_are_never_removed(tmp_path, name):
+    (tmp_path / name).write_bytes(b"the user's")
+    (tmp_path / f".model.pt.{TOKEN}.tmp").mkdir()  # nor a folder
+    remove_leftovers(tmp_path, ["model.pt"])
+    assert (tmp_path / name).read_bytes() == b"the user's" and (tmp_path / f".model.pt.{TOKEN}.tmp").is_dir()
+
+
+def test_no_folder_has_no_leftovers(tmp_path):
+    remove_leftovers(tmp_path / "nowhere", ["model.pt"])
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.skipif(
+    os.name != "posix", reason="Windows cannot write a folder's entries to the disk on demand"
+)
+def test_a_new_name_is_on_the_disk_when_the_call_returns(tmp_path, monkeypatch):
+    """Content, name, folder: in this order a loss of power leaves the old file or the whole new one."""
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
+    assert done == ["content", "name", "folder"]
+    (tmp_path / "b").mkdir()
+    move_file(str(tmp_path / "a.bin"), str(tmp_path / "b" / "a.bin"))
+    assert done[3:] == ["name", "folder", "folder"]
+    assert contents(tmp_path / "b") == {"a.bin": b"content"} and not (tmp_path / "a.bin").exists()
+
+
+def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch):
+    """Some network file systems refuse; the file is there all the same."""
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
+    assert contents(tmp_path) == {"a.bin": b"content"}

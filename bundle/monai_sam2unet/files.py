@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from monai_sam2unet.errors import InputError
 
-__all__ = ["check_space", "make_folder", "write_atomically", "write_json"]
+__all__ = ["check_space", "make_folder", "move_file", "remove_leftovers", "write_atomically", "write_json"]
+
+logger = logging.getLogger(__name__)
+
+PROBE = "probe"
+"""Stands for a file's name in that of the empty file by which `make_folder` tries whether it can write."""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any]) -> None:
     """Write a file under a temporary name in the same folder, then rename it.
+
+    A process that is killed leaves the old file, and perhaps the unfinished one beside it under its
+    temporary name (see `remove_leftovers`).
 
     Args:
         path: where to; missing parent folders are made.
@@ -27,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
         InputError: if the disk is full or the place cannot be written; no part of the file stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -35,6 +45,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the content does
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     # torch.save hides the system's error behind a RuntimeError of its archive writer
     except (OSError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or next(iter(str(e).splitlines()), type(e).__name__)
@@ -62,12 +73,42 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{uuid.uuid4().hex}.tmp"
+        probe = _temporary(path / PROBE)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process that begins here may have taken it for a leftover
     except OSError as e:
         raise InputError(f"{path}: cannot write here ({e.strerror}); choose another folder") from e
     return path
+
+
+def move_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give a file another place on the same disk; several moves reach the disk in the order of the calls."""
+    source, target = Path(source), Path(target)
+    os.replace(source, target)
+    _sync_folder(target.parent)
+    _sync_folder(source.parent)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Remove what processes that were killed left unfinished of some files.
+
+    Only temporary names of `write_atomically` and `make_folder` are looked at. Another process may be writing
+    another file into the same folder at this moment, such as an evaluation its report. That is why the names
+    must be given: name only files that no other process writes while this one runs.
+
+    Args:
+        folder: where to look; not below it.
+        names: final names of the files, such as "model.pt".
+    """
+    alternatives = "|".join(re.escape(name) for name in (PROBE, *names))
+    pattern = re.compile(rf"\.({alternatives})\.[0-9a-f]{{32}}\.tmp")
+    for path in sorted(Path(folder).glob(".*.tmp")):
+        if pattern.fullmatch(path.name) and path.is_file():
+            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete: no reason to stop
+                size = path.stat().st_size
+                path.unlink()
+                if size:
+                    logger.info("Removed what a stopped run left: %s (%.1f MiB)", path, size / 2**20)
 
 
 def check_space(folder: str | os.PathLike[str], needed: int, purpose: str) -> None:
@@ -78,6 +119,21 @@ def check_space(folder: str | os.PathLike[str], needed: int, purpose: str) -> No
             f"{folder}: {purpose} need {needed / 2**20:.0f} MiB, free are {free / 2**20:.0f} MiB; "
             "free some space or choose another folder"
         )
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside a file that no other process chooses; `remove_leftovers` knows its form."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a loss of power, where the system can do so (Windows cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _free(folder: Path) -> str:

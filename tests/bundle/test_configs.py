@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ckpt_export, load, verify_net_in_out
 
 import monai_sam2unet
-from monai_sam2unet.networks.weights import load_checked, read_state_dict
+from monai_sam2unet.networks.weights import load_model, read_weights
 
 CONFIGS = ("train", "evaluate", "inference")
 # derived by the configs from the settings, not meant to be set
@@ -117,7 +117,7 @@ def test_ckpt_export_gives_the_same_function(bundle_root, trained, tmp_path):
         checkpoint=model,
     )
     network = monai_sam2unet.SAM2UNet("nano", decoder_channels=32)
-    load_checked(network, model)
+    load_model(network, model)
     x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         exported = torch.jit.load(str(tmp_path / "model.ts"))(x)
@@ -132,7 +132,7 @@ def test_monai_bundle_load(bundle_root, trained, tmp_path, monkeypatch):
     (folder / "models").symlink_to(trained / "models")
     monkeypatch.chdir(tmp_path.parent)
     network = load("sam2unet", bundle_dir=str(tmp_path), device="cpu", workflow_type="inference")
-    expected = read_state_dict(trained / "models" / "model.pt")
+    expected = read_weights(trained / "models" / "model.pt").tensors
     state_dict = network.state_dict()
     assert state_dict.keys() == expected.keys()
     assert all(torch.equal(t, expected[n]) for n, t in state_dict.items())

@@ -17,7 +17,7 @@ from PIL import Image
 
 from monai_sam2unet import SAM2UNet, predict
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.networks.weights import load_checked
+from monai_sam2unet.networks.weights import load_model
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
 
@@ -25,7 +25,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # 
 def by_hand(path, model, size=64):
     """Probability map of a picture by Pillow, NumPy and torch alone."""
     network = SAM2UNet("nano", decoder_channels=32).eval()
-    load_checked(network, model)
+    load_model(network, model)
     picture = Image.open(path).convert("RGB")
     small = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)) / 255
     x = torch.from_numpy(((small - MEAN) / STD).transpose(2, 0, 1)).float()[None]

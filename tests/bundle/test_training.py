@@ -16,11 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from monai_sam2unet.data import load_datalists
 from monai_sam2unet.networks import SAM2UNet
-from monai_sam2unet.networks.weights import load_checked, read_state_dict
+from monai_sam2unet.networks.weights import load_model, read_weights
 
 
 def model(folder):
-    return read_state_dict(folder / "models" / "model.pt")
+    return read_weights(folder / "models" / "model.pt").tensors
 
 
 def last(folder):
@@ -45,7 +45,7 @@ def input_error(error):
 
 def test_what_a_run_writes(trained, small_set):
     network = SAM2UNet("nano", decoder_channels=32)
-    load_checked(network, trained / "models" / "model.pt")
+    load_model(network, trained / "models" / "model.pt")
     settings = json.loads((trained / "models" / "model.json").read_text())
     assert (settings["variant"], settings["input_size"]) == ("nano", 64)
     rows = history(trained)
@@ -137,10 +137,26 @@ def test_ctrl_c_leaves_a_usable_checkpoint(train, prepare, tmp_path, caplog):
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), interrupt)
     with caplog.at_level(logging.WARNING, logger="monai_sam2unet"), pytest.raises(KeyboardInterrupt):
         made.run()
-    assert "--resume true" in caplog.text
-    load_checked(SAM2UNet("nano", decoder_channels=32), tmp_path / "models" / "model.pt")
+    assert "--resume true goes on from the weights reached" in caplog.text
+    load_model(SAM2UNet("nano", decoder_channels=32), tmp_path / "models" / "model.pt")
     train(tmp_path, resume=True)
     assert last(tmp_path)["epoch"] == 2
+
+
+def test_ctrl_c_in_a_later_epoch_changes_nothing_in_the_end(train, prepare, trained, tmp_path, caplog):
+    made = prepare(tmp_path)
+    trainer = made.parser.get_parsed_content("train#trainer")
+
+    def interrupt(engine):
+        raise KeyboardInterrupt
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), interrupt)
+    with caplog.at_level(logging.WARNING, logger="monai_sam2unet"), pytest.raises(KeyboardInterrupt):
+        made.run()
+    assert "Interrupted in epoch 2" in caplog.text and "goes on from the end of epoch 1" in caplog.text
+    train(tmp_path, resume=True)
+    assert same(last(tmp_path)["network"], last(trained)["network"])
+    assert same(model(tmp_path), model(trained))
 
 
 def test_nan_stops_and_names_the_batch(prepare, tmp_path):
@@ -213,16 +229,8 @@ def test_early_stopping_ends_training(train, tmp_path, monkeypatch, val_interval
     assert made.parser.get_parsed_content("train#trainer").state.epoch == 2 * val_interval
     validated = [bool(row["validation_dice"]) for row in history(tmp_path)]
     assert validated == [epoch % val_interval == 0 for epoch in range(1, 2 * val_interval + 1)]
-
-
-def test_frozen_or_not_by_a_word(prepare, tmp_path):
-    """`--freeze_encoder false` comes from the command line as a word."""
-    counts = {}
-    for word in ("true", "false"):
-        network = prepare(tmp_path, freeze_encoder=word).parser.get_parsed_content("network")
-        counts[word] = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    # by adding up the layers: the whole nano network, and its adapters and decoder alone
-    assert counts == {"true": 550_947, "false": 1_324_707}
+    again = train(tmp_path, max_epochs=8, early_stopping=1, val_interval=val_interval, resume=True)
+    assert again.parser.get_parsed_content("train#trainer").state.epoch == 2 * val_interval
 
 
 @pytest.mark.parametrize(
@@ -258,7 +266,12 @@ def test_pretrained_weights_missing(train, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, variant="tiny", pretrained="sam2", pretrained_dir=str(tmp_path / "pretrained"))
     message = input_error(caught.value)
-    for part in ("sam2_hiera_tiny.pt", str(tmp_path / "pretrained"), "https://", "--pretrained none"):
+    for part in (
+        "sam2_hiera_tiny.pt",
+        str(tmp_path / "pretrained"),
+        "scripts.download_weights tiny",
+        "--pretrained none",
+    ):
         assert part in message
 
 
@@ -283,7 +296,8 @@ def test_published_recipe_is_the_default_with_a_data_set(bundle_root, workflow, 
     expected = {
         "variant": "large", "input_size": 352, "batch_size": 12, "max_epochs": 20, "learning_rate": 1e-3,
         "weight_decay": 5e-4, "min_learning_rate": 1e-7, "scales": [1.0, 1.25], "mask_resize": "bicubic",
-        "decoder_channels": 64, "adapter_dim": 32, "freeze_encoder": True, "pretrained": "sam2",
+        "decoder_channels": 64, "adapter_dim": 32, "tuning": "adapters", "layer_decay": 1.0,
+        "pretrained": "sam2",
     }  # fmt: skip
     assert {name: made.parser.get_parsed_content(name) for name in expected} == expected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -17,21 +18,43 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.files import check_space, make_folder, write_atomically, write_json
-from monai_sam2unet.networks.weights import load_strict, read_checkpoint
+from monai_sam2unet.files import (
+    check_space,
+    make_folder,
+    move_file,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
+from monai_sam2unet.networks.tuning import merge_lora
+from monai_sam2unet.networks.weights import (
+    BaseFile,
+    StartingWeights,
+    architecture,
+    load_strict,
+    load_trained,
+    read_checkpoint,
+    trained_only,
+)
 
 __all__ = ["LAST_NAME", "MODEL_NAME", "TrainingCheckpoints", "model_settings"]
 
 logger = logging.getLogger(__name__)
 
 MODEL_NAME = "model.pt"
-"""The best model: a plain state dict, as MONAI's tools expect."""
+"""The best model: a plain state dict, as MONAI's tools expect, unless only what was trained is saved."""
+
+SETTINGS_NAME = "model.json"
+"""Settings of the run that made the best model; its epoch and figure, null while it is being replaced."""
 
 # MONAI Label serves the weight file with the shortest name, so this one must be the longer
 LAST_NAME = "checkpoint_last.pt"
 """The state after the last epoch, for resuming."""
 
-MAY_DIFFER = ("version", "threshold", "pretrained")
+ORIGIN = ("pretrained", "base")
+"""Settings that say what the weights started from; a resumed run takes them over."""
+
+MAY_DIFFER = ("version", "threshold", *ORIGIN)
 """Settings that a resumed run may have other than the run before."""
 
 
@@ -72,8 +95,13 @@ class TrainingCheckpoints:
 
     ``model.pt`` (state dict) and ``model.json`` (settings) are written when the key metric of the
     validation improves, or after every epoch where nothing is validated. ``checkpoint_last.pt`` is written
-    after every epoch and on Ctrl-C: network, optimiser, schedule, scaler, epoch and best figure. MONAI's
-    ``CheckpointSaver`` writes neither atomically nor the state of an interrupted epoch.
+    after every epoch: network, optimiser, schedule, scaler, epoch, best figure, and what other handlers keep
+    in the trainer's state (Ignite's ``state_dict_user_keys``). An epoch that is cut short, by Ctrl-C as by
+    ``kill``, is begun again from there; only in the first one does Ctrl-C save the weights reached. MONAI's
+    ``CheckpointSaver`` does not write atomically.
+
+    A process may be killed between any two writes. ``checkpoint_last.pt`` comes first and is what counts: if
+    the model of its epoch was the best one, a resumed run writes ``model.pt`` again.
 
     The random state needs no saving: every epoch is seeded by the run's seed and its number (`EpochSeed`).
 
@@ -83,6 +111,8 @@ class TrainingCheckpoints:
         optimizer: its optimiser.
         lr_scheduler: its schedule, stepped once an epoch.
         settings: what is written to ``model.json``, plain JSON values.
+        start: what the network started from, noted in ``model.json``; None if it started from nothing.
+        save: ``all``, or ``trained`` to leave out of both checkpoints what the file of ``start`` gives.
         evaluator: validates; None if nothing is validated.
         resume: whether to go on from ``checkpoint_last.pt``.
 
@@ -98,6 +128,8 @@ class TrainingCheckpoints:
         optimizer: Optimizer,
         lr_scheduler: LRScheduler,
         settings: Mapping[str, Any],
+        start: StartingWeights | None = None,
+        save: str = "all",
         evaluator: Engine | None = None,
         resume: bool = False,
     ) -> None:
@@ -106,9 +138,13 @@ class TrainingCheckpoints:
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.settings = dict(settings)
+        self.start = start
+        self.save = save
+        self.base: BaseFile | None = None
         self.evaluator = evaluator
         self.resume = resume
-        self.epochs_done = 0
+        self.running = False
+        self.epochs_done = self.epochs_saved = 0
         self.best_metric: float | None = None
         self.best_epoch = 0
         self.saved = False
@@ -122,7 +158,12 @@ class TrainingCheckpoints:
 
     def started(self, engine: Engine) -> None:
         """Resume, or move the model of an earlier run out of the way; see that there is space."""
-        weights = sum(t.numel() * t.element_size() for t in self.network.state_dict().values())
+        if self.start is not None and self.start.base is not None:
+            self.settings["base"] = self.start.base.reference()
+            self.base = self.start.base if self.save == "trained" else None
+        # no other process writes these: two trainings into one folder would take each other's model away
+        remove_leftovers(self.folder, (MODEL_NAME, SETTINGS_NAME, LAST_NAME))
+        weights = sum(t.numel() * t.element_size() for t in self._network_state()["network"].values())
         learning = sum(p.numel() * p.element_size() for p in self.network.parameters() if p.requires_grad)
         # best model, last state with two moments of AdamW, and one of them twice while it is replaced
         check_space(self.folder, 3 * weights + 4 * learning, "the checkpoints")
@@ -130,17 +171,20 @@ class TrainingCheckpoints:
             self._resume(engine)
         else:
             self._keep_previous()
+        self.running = True
 
     def epoch_completed(self, engine: Engine) -> None:
-        """Write the best model if this epoch's is, then the last state."""
-        self.epochs_done = engine.state.epoch
+        """Write the last state, then the model if this epoch's is the best one."""
         metric = self._metric(engine.state.epoch)
-        if self.evaluator is None or (
+        best = self.evaluator is None or (
             metric is not None and (self.best_metric is None or metric > self.best_metric)
-        ):
-            self.best_metric, self.best_epoch = metric, engine.state.epoch
-            self._save_model()
+        )
+        if best:
+            self.best_metric, self.best_epoch, self.saved = metric, engine.state.epoch, False
+        self.epochs_done = engine.state.epoch
         self._save_last(engine)
+        if best:
+            self._save_model(engine)
 
     def completed(self, engine: Engine) -> None:
         """Say where the model is."""
@@ -148,14 +192,17 @@ class TrainingCheckpoints:
         logger.info("Best model: %s (epoch %d%s)", self.folder / MODEL_NAME, self.best_epoch, figure)
 
     def exception_raised(self, engine: Engine, error: BaseException) -> None:
-        """On Ctrl-C save what was learnt and say how to go on; every error is raised again."""
-        if isinstance(error, KeyboardInterrupt):
-            self._save_last(engine)
+        """On Ctrl-C see that there is something to go on from, and say so; every error is raised again."""
+        if isinstance(error, KeyboardInterrupt) and self.running:
+            # weights from within an epoch would make the resumed run another: only where there are no others
+            if self.epochs_done == 0 or self.epochs_saved < self.epochs_done:
+                self._save_last(engine)
             if not self.saved:
-                self._save_model()
+                self._save_model(engine)
             logger.warning(
-                "Interrupted in epoch %d. State saved: %s. Add --resume true to the same command to go on.",
+                "Interrupted in epoch %d. The same command with --resume true goes on from %s: %s",
                 engine.state.epoch,
+                f"the end of epoch {self.epochs_done}" if self.epochs_done else "the weights reached",
                 self.folder / LAST_NAME,
             )
         raise error
@@ -170,59 +217,102 @@ class TrainingCheckpoints:
             return None
         return value
 
-    def _save_model(self) -> None:
-        """Write ``model.pt`` and ``model.json``."""
-        state_dict = self.network.state_dict()
-        write_atomically(self.folder / MODEL_NAME, lambda file: torch.save(state_dict, file))
-        figures = {"epoch": self.best_epoch, "validation_dice": self.best_metric}
-        write_json(self.folder / "model.json", {**self.settings, **figures})
+    def _save_model(self, engine: Engine) -> None:
+        """Write ``model.pt`` and ``model.json``, so that no model is ever without its settings."""
+        content = self._network_state()
+        if self.base is None:
+            content = merge_lora(content["network"])
+        unknown = {"epoch": None, "validation_dice": None}
+        best = {"epoch": self.best_epoch, "validation_dice": self.best_metric}
+        write_json(self.folder / SETTINGS_NAME, {**self.settings, **unknown})
+        write_atomically(self.folder / MODEL_NAME, lambda file: torch.save(content, file))
+        figures = best if engine.state.epoch == self.best_epoch else unknown  # else weights within an epoch
+        write_json(self.folder / SETTINGS_NAME, {**self.settings, **figures})
         self.saved = True
 
     def _save_last(self, engine: Engine) -> None:
         """Write ``checkpoint_last.pt``."""
         state = {
-            "network": self.network.state_dict(),
+            **self._network_state(),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+            "engine": {name: getattr(engine.state, name) for name in engine.state_dict_user_keys},
             "epoch": self.epochs_done,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
             "settings": self.settings,
         }
         write_atomically(self.folder / LAST_NAME, lambda file: torch.save(state, file))
+        self.epochs_saved = self.epochs_done
+
+    def _network_state(self) -> dict[str, Any]:
+        """What is saved of the network: all of it, or what was trained and what the rest comes from."""
+        if self.base is None:
+            return {"network": self.network.state_dict()}
+        return {
+            "network": trained_only(self.network, self.base),
+            "base": self.base.reference(),
+            "architecture": architecture(self.network.state_dict()),
+        }
+
+    def _load_network(self, state: Mapping[str, Any], source: str) -> None:
+        """Load what `_network_state` gave."""
+        if self.base is None:
+            load_strict(self.network, state["network"], source)
+            return
+        if state["base"]["sha256"] != self.base.sha256:
+            raise InputError(
+                f"{source}: holds what was trained from {state['base']['name']} (SHA-256 "
+                f"{state['base']['sha256']}), this run starts from {self.base.name} (SHA-256 "
+                f"{self.base.sha256}); name the former: --pretrained FILE"
+            )
+        load_trained(self.network, state["network"], self.base, source)
 
     def _resume(self, engine: Engine) -> None:
         """Load ``checkpoint_last.pt`` into everything and go on with the epoch after it."""
         path = self.folder / LAST_NAME
         state = read_checkpoint(path)
         other = {
-            name: (state["settings"].get(name), value)
-            for name, value in self.settings.items()
-            if name not in MAY_DIFFER and state["settings"].get(name) != value
+            name: (value, self.settings[name])
+            for name, value in state["settings"].items()
+            if name in self.settings and name not in MAY_DIFFER and self.settings[name] != value
         }
         if other:
             names = "; ".join(f"{n}: {was} there, {now} now" for n, (was, now) in other.items())
             raise InputError(f"{path}: made by a run with other settings ({names}); resume with the same")
-        load_strict(self.network, state["network"], str(path))
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load_network(state, str(path))
+        self.settings |= {name: state["settings"][name] for name in ORIGIN if name in state["settings"]}
+        # copied, since the file's tensors are mapped and the optimiser would work on them
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.lr_scheduler.load_state_dict(state["lr_scheduler"])
         if engine.scaler is not None and state["scaler"]:
             engine.scaler.load_state_dict(state["scaler"])
-        self.epochs_done = engine.state.epoch = state["epoch"]
+        for name in set(engine.state_dict_user_keys) & set(state.get("engine", {})):  # none in version 0.1.0
+            setattr(engine.state, name, state["engine"][name])
+        self.epochs_done = self.epochs_saved = engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
         self.saved = (self.folder / MODEL_NAME).is_file()
+        if 0 < state["epoch"] == state["best_epoch"]:
+            self._save_model(engine)  # the run may have been killed before it had written this model
         logger.info("Resumed after epoch %d from %s", state["epoch"], path)
 
     def _keep_previous(self) -> None:
         """Move an earlier run's files into ``replaced/`` so that no run overwrites another's model."""
-        existing = [self.folder / name for name in (MODEL_NAME, "model.json", LAST_NAME)]
-        existing = [path for path in existing if path.is_file()]
+        model, settings, last = (self.folder / name for name in (MODEL_NAME, SETTINGS_NAME, LAST_NAME))
+        existing = [path for path in (model, last) if path.is_file()]
         if not existing:
-            return
+            return  # settings alone tell of no model: a run was killed before it had written or moved one
+        # the same folder if this is killed and done again
         made = time.strftime("%Y%m%d-%H%M%S", time.localtime(existing[0].stat().st_mtime))
         target = make_folder(self.folder / "replaced" / made)
-        for path in existing:
-            os.replace(path, target / path.name)
+        remove_leftovers(target, (SETTINGS_NAME,))
+        # The state goes first: whoever resumes after a kill in the middle of this is told that there is none.
+        # The settings are copied and removed last, so that the model has them in both places.
+        if settings.is_file():
+            write_atomically(target / SETTINGS_NAME, lambda file: file.write(settings.read_bytes()))
+        for path in reversed(existing):
+            move_file(path, target / path.name)
+        settings.unlink(missing_ok=True)
         logger.info("The model of an earlier run was moved to %s", target)

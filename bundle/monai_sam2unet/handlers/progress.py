@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from monai_sam2unet.files import write_atomically
+from monai_sam2unet.files import remove_leftovers, write_atomically
 from monai_sam2unet.pictures import open_picture, overlay
 
 __all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
@@ -37,6 +37,9 @@ class TrainingProgress:
     every epoch and so cannot tell the time left to the end. Columns of
     ``history.csv``: epoch, seconds, loss (mean of the epoch), validation_dice, learning_rate.
 
+    The rows are part of the trainer's state (``history``), where `TrainingCheckpoints` saves and restores
+    them: the file of a resumed run has a row for every epoch before it, and none of another run.
+
     Args:
         output_dir: folder of the run.
         optimizer: whose learning rate is shown.
@@ -49,7 +52,6 @@ class TrainingProgress:
         self.history = Path(output_dir) / "history.csv"
         self.optimizer = optimizer
         self.evaluator = evaluator
-        self.rows: list[dict[str, Any]] = []
         self.losses: list[float] = []
         self.rate = 0.0
         self.started_at = self.epoch_started_at = 0.0
@@ -58,7 +60,9 @@ class TrainingProgress:
         self.stack = contextlib.ExitStack()
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the handler that validates."""
+        """Register with a trainer, after the handler that validates and before the one that saves."""
+        engine.state.history = []
+        engine.state_dict_user_keys.append("history")
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
@@ -66,7 +70,9 @@ class TrainingProgress:
         engine.add_event_handler(Events.COMPLETED, self.completed)
 
     def started(self, engine: Engine) -> None:
-        """Say how long the way is."""
+        """Tidy up after a run that was killed, and say how long the way is."""
+        # a training alone writes these; an evaluation into this folder may be writing its own at this moment
+        remove_leftovers(self.history.parent, ("datalist.json", self.history.name))
         state = engine.state
         logger.info("Training %d epochs of %d iterations", state.max_epochs, state.epoch_length)
 
@@ -74,9 +80,7 @@ class TrainingProgress:
         """Forget the epoch before; at the first one start the clock, and keep the history if resumed."""
         if not self.first_epoch:
             self.started_at, self.first_epoch = time.monotonic(), engine.state.epoch
-            if engine.state.epoch > 1 and self.history.is_file():
-                rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
-                self.rows = [row for row in rows if int(row["epoch"]) < engine.state.epoch]
+            engine.state.history = self._earlier_rows(engine)
             length = engine.state.epoch_length
             total, done = engine.state.max_epochs * length, (engine.state.epoch - 1) * length
             self.bar = tqdm(total=total, initial=done, desc="Training", bar_format=BAR, disable=None)
@@ -109,7 +113,7 @@ class TrainingProgress:
         if validated and self.evaluator is not None:
             state = self.evaluator.state
             row["validation_dice"] = round(float(state.metrics[state.key_metric_name]), 5)
-        self.rows.append(row)
+        engine.state.history.append(row)
         left = (now - self.started_at) / (epoch - self.first_epoch + 1) * (last - epoch)
         dice = f"  validation Dice {row['validation_dice']:.4f}" if validated else ""
         logger.info(
@@ -121,11 +125,18 @@ class TrainingProgress:
             _duration(row["seconds"]),
             _duration(left),
         )
-        write_atomically(self.history, lambda file: file.write(_csv(self.rows).encode()))
+        write_atomically(self.history, lambda file: file.write(_csv(engine.state.history).encode()))
 
     def completed(self, engine: Engine) -> None:
         """Close the bar and give the log back."""
         self.stack.close()
+
+    def _earlier_rows(self, engine: Engine) -> list[dict[str, Any]]:
+        """Rows of the epochs before this one, as the state that was resumed from has them."""
+        rows = engine.state.history
+        if not rows and engine.state.epoch > 1 and self.history.is_file():  # version 0.1.0 did not save them
+            rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
+        return [row for row in rows if int(row["epoch"]) < engine.state.epoch]
 
 
 class CaseProgress:

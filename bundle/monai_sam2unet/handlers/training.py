@@ -92,7 +92,8 @@ class GradientClip:
 class EarlyStop(EarlyStopHandler):
     """MONAI's early stopping, attached to the trainer itself so that a config needs no second step.
 
-    Epochs that are not validated do not count.
+    Epochs that are not validated do not count. The count is part of the trainer's state (``early_stopping``),
+    from which `TrainingCheckpoints` saves and restores it: a resumed run ends where an undisturbed one ends.
 
     Args:
         patience: validations without improvement after which training ends.
@@ -104,15 +105,28 @@ class EarlyStop(EarlyStopHandler):
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the handler that validates."""
+        """Register with a trainer, after the handler that restores its state."""
         self.set_trainer(engine)
         self._handler.logger = logger  # Ignite's own would print in a form of its own
-        super().attach(engine)
+        engine.state.early_stopping = {"counter": 0, "best_score": None}
+        engine.state_dict_user_keys.append("early_stopping")
+        engine.add_event_handler(Events.STARTED, self.started)
+        # not at the end of the trainer's epoch: the count is to be complete when the state is saved there
+        self.evaluator.add_event_handler(Events.COMPLETED, self)
+
+    def started(self, engine: Engine) -> None:
+        """Go on with the count that was restored; end at once if it is full."""
+        count = engine.state.early_stopping
+        self._handler.counter, self._handler.best_score = count["counter"], count["best_score"]
+        if self._handler.counter >= self.patience:
+            logger.info("Early stopping had ended this training after epoch %d", engine.state.epoch)
+            engine.terminate()
 
     def __call__(self, engine: Engine) -> None:
-        """Count the validation of this epoch, if there was one."""
-        if self.evaluator.state.epoch == engine.state.epoch:
-            super().__call__(engine)
+        """Count a validation."""
+        super().__call__(engine)
+        count = {"counter": self._handler.counter, "best_score": self._handler.best_score}
+        self._handler.trainer.state.early_stopping = count
 
 
 def _key_metric(evaluator: Engine) -> float:
