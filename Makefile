@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow test-all lint types fmt clean
+.PHONY: help setup demo test slow oracles test-all lint types fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: setup ## run the tests, without the slow ones
 # pytest ends with 5 where no test is marked slow.
 slow: setup ## run the slow tests alone
 	$(PY) -m pytest -m slow || test $$? -eq 5
+
+oracles: setup ## compare the encoder with transformers' (which is installed first)
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[oracles]"
+	$(PY) -m pytest tests/networks/weights/test_oracles.py
 
 test-all: setup ## run all tests
 	$(PY) -m pytest
