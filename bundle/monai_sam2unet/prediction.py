@@ -30,6 +30,7 @@ def predict(
     model: str | os.PathLike[str] | None = None,
     device: str | torch.device = "auto",
     bundle_root: str | os.PathLike[str] | None = None,
+    pretrained_dir: str | os.PathLike[str] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Segment one picture.
 
@@ -39,6 +40,8 @@ def predict(
         device: where to compute; ``auto`` takes a GPU if there is one.
         bundle_root: folder of the bundle; where this package was installed from, or else the current
             folder, if None.
+        pretrained_dir: where the base file of a model lies that holds only what was trained; the bundle's
+            ``models/pretrained`` if None.
 
     Returns:
         Probability of the foreground in [0, 1], (H, W), of the picture's own size as a viewer shows it;
@@ -54,7 +57,8 @@ def predict(
     root = Path(bundle_root) if bundle_root is not None else _bundle_root()
     path = Path(model) if model is not None else root / "models" / "model.pt"
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
-    parts = _parts(str(root), str(path), stamp, str(device))
+    folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
+    parts = _parts(str(root), str(path), stamp, str(device), str(folder))
     try:
         item = parts["preprocessing"]({"image": picture})
     except RuntimeError as e:  # MONAI wraps what a transform raises
@@ -70,16 +74,16 @@ def predict(
 
 
 @functools.lru_cache(maxsize=2)
-def _parts(root: str, model: str, stamp: int, device: str) -> dict[str, Any]:
+def _parts(root: str, model: str, stamp: int, device: str, folder: str) -> dict[str, Any]:
     """The pieces of ``configs/inference.json`` that turn a picture into a mask, the network loaded."""
     parser = ConfigParser()
     parser.read_config(Path(root) / "configs" / "inference.json")
     parser.read_meta(Path(root) / "configs" / "metadata.json")
     parser.update({"bundle_root": root, "checkpoint": model, "device": device})
     parser.parse()
-    names = ("preprocessing", "inferer", "postprocessing", "network", "pretrained_dir")
+    names = ("preprocessing", "inferer", "postprocessing", "network")
     parts = {name: parser.get_parsed_content(name) for name in names}
-    load_model(parts["network"], model, parts["pretrained_dir"])
+    load_model(parts["network"], model, folder)
     parts["network"].eval()
     return {**parts, "device": next(parts["network"].parameters()).device}
 

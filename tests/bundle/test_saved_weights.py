@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 from PIL import Image
 
+from monai_sam2unet import predict
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import load_model, read_weights
 from tests.weight_files import equal, network, sam2
@@ -106,6 +107,21 @@ def test_evaluation_and_inference_make_it_whole(runs, workflow, small_set, base,
     workflow("inference", input=str(picture), output_dir=str(tmp_path / "masks"), **common).run()
     mask = np.asarray(Image.open(tmp_path / "masks" / "masks" / f"{picture.stem}.png"))
     assert mask.shape == np.asarray(Image.open(picture)).shape[:2]
+
+
+def test_predict_makes_it_whole(runs, bundle_root, small_set, base):
+    picture = next((small_set / "images").iterdir())
+    probability = {
+        save: predict(
+            picture,
+            model=folder / "models" / "model.pt",
+            device="cpu",
+            bundle_root=bundle_root,
+            pretrained_dir=base.parent,
+        )
+        for save, folder in runs.items()
+    }
+    assert np.array_equal(probability["all"], probability["trained"])
 
 
 def test_a_missing_base_stops_before_anything_is_written(runs, workflow, tmp_path):
