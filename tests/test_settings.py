@@ -96,6 +96,15 @@ def test_taken(name, value):
     check_settings("cpu", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("tuning", "pretrained", "said"),
+    [("lora", "none", True), ("adapters", "None", True), ("full", "none", False), ("frozen", "sam2", False)],
+)
+def test_a_frozen_encoder_of_random_values_is_warned_about(caplog, tuning, pretrained, said):
+    check_settings("cpu", tuning=tuning, pretrained=pretrained)
+    assert ("little can be learnt" in caplog.text) is said
+
+
 def test_all_problems_are_named_at_once():
     with pytest.raises(InputError) as caught:
         check_settings("cpu", variant="huge", batch_size=0, amp="bf16", threshold=2)

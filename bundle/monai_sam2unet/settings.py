@@ -122,6 +122,12 @@ def check_settings(device: str | torch.device, **values: Any) -> None:
     problems += _joint_problems(values, choose_device(device)) if not problems else []
     if problems:
         raise InputError("\n       ".join(problems))
+    if values.get("tuning", "full") != "full" and str(values.get("pretrained", "")).lower() == "none":
+        logger.warning(
+            "Tuning %r leaves most of the encoder as it is, and with pretrained 'none' that is random values: "
+            "little can be learnt; take tuning 'full', or pretrained weights",
+            values["tuning"],
+        )
 
 
 def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str]:
