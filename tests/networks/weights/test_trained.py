@@ -162,9 +162,40 @@ def test_a_changed_base_file_is_refused(base_file, tmp_path):
 @pytest.mark.parametrize(("sam", "size"), [("2", "large"), ("2.1", "tiny")])
 def test_a_published_base_file_names_its_download(tmp_path, sam, size):
     file = PRETRAINED[sam, size]
-    reference = {"name": "renamed.pt", "sha256": file.sha256, "size": 1}
+    reference = BaseFile("renamed.pt", file.sha256, 1)
     with pytest.raises(InputError, match=rf"python -m scripts\.download_weights {size} --sam {sam}"):
         find_base(reference, tmp_path, "small.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(base="base.pt"),
+        lambda c: c["base"].pop("sha256"),
+        lambda c: c.pop("architecture"),
+        lambda c: c["architecture"].update(decoder_channels="many"),
+    ],
+)
+def test_damaged_notes_are_refused(base_file, tmp_path, change):
+    made, base = started(base_file)
+    saved(tmp_path / "small.pt", made, base)
+    content = torch.load(tmp_path / "small.pt", weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "small.pt")
+    for read in (model_architecture, lambda path: load_model(network(), path, base_file.parent)):
+        with pytest.raises(InputError, match=r"small\.pt: what it notes about its base file is damaged"):
+            read(tmp_path / "small.pt")
+
+
+def test_a_base_file_is_looked_for_in_its_folder_alone(base_file, tmp_path):
+    made, base = started(base_file)
+    saved(tmp_path / "small.pt", made, base)
+    content = torch.load(tmp_path / "small.pt", weights_only=True)
+    content["base"]["name"] = f"../{base_file.parent.name}/base.pt"
+    torch.save(content, tmp_path / "small.pt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"needs its base file base\.pt .* is not in"):
+        load_model(network(), tmp_path / "small.pt", tmp_path / "empty")
 
 
 def test_resuming_with_another_tuning_is_refused(base_file):

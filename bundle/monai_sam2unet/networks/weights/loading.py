@@ -21,7 +21,7 @@ from monai_sam2unet.networks.weights.recognition import (
     problems_of,
     read_weights,
 )
-from monai_sam2unet.networks.weights.trained import BaseFile
+from monai_sam2unet.networks.weights.trained import BaseFile, noted_base
 
 __all__ = ["PARTS", "StartingWeights", "load_model", "load_pretrained", "load_strict", "model_architecture"]
 
@@ -95,8 +95,9 @@ def model_architecture(path: str | Path, **defaults: Any) -> dict[str, Any]:
     if not Path(path).is_file():
         return defaults
     content = read_checkpoint(path)
-    if isinstance(content, Mapping) and "base" in content:
-        return dict(content["architecture"])
+    noted = noted_base(content, path)
+    if noted is not None:
+        return noted[1]
     tensors = tensors_of(content, path)
     try:
         return {**defaults, **architecture(rename(tensors, recognise(tensors)).tensors)}

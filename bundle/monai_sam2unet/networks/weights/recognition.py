@@ -23,7 +23,7 @@ from monai_sam2unet.networks.sam2unet import SAM2UNet
 from monai_sam2unet.networks.tuning import merge_lora
 from monai_sam2unet.networks.weights.layouts import recognise, rename
 from monai_sam2unet.networks.weights.reading import StateDict, read_checkpoint, tensors_of
-from monai_sam2unet.networks.weights.trained import find_base
+from monai_sam2unet.networks.weights.trained import find_base, noted_base
 
 __all__ = ["WeightFile", "architecture", "fit_first_layer", "problems_of", "read_weights"]
 
@@ -78,13 +78,13 @@ def read_weights(path: str | Path, folder: str | Path | None = None) -> WeightFi
     """
     path = Path(path)
     content = read_checkpoint(path)
-    tensors = tensors_of(content, path)
+    tensors, noted = tensors_of(content, path), noted_base(content, path)
     try:
         renamed = rename(tensors, recognise(tensors))
         kind, tensors, base = renamed.words, renamed.tensors, None
-        if isinstance(content, Mapping) and "base" in content:
-            base = find_base(content["base"], path.parent if folder is None else folder, path)
-            tensors = _completed(tensors, read_weights(base), content["architecture"])
+        if noted is not None:
+            base = find_base(noted[0], path.parent if folder is None else folder, path)
+            tensors = _completed(tensors, read_weights(base), noted[1])
             kind = f"{kind}, only what was trained from {base.name}"
         if any(name.endswith(".lora_down") for name in tensors):
             tensors, kind = merge_lora(tensors), f"{kind}, LoRA merged"

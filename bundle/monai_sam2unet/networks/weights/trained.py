@@ -17,7 +17,10 @@ from monai_sam2unet.errors import InputError, listed
 from monai_sam2unet.networks.weights.pretrained import PRETRAINED, sha256_of
 from monai_sam2unet.networks.weights.reading import StateDict
 
-__all__ = ["BaseFile", "find_base", "load_trained", "trained_only"]
+__all__ = ["BaseFile", "find_base", "load_trained", "noted_base", "trained_only"]
+
+NUMBERS = ("in_channels", "out_channels", "adapter_dim", "decoder_channels")
+"""Arguments of `SAM2UNet`, besides the variant, that a checkpoint notes."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,38 @@ def load_trained(network: nn.Module, tensors: StateDict, base: BaseFile, source:
     network.load_state_dict(tensors, strict=False)
 
 
-def find_base(reference: Mapping[str, Any], folder: str | Path, wanted_by: str | Path) -> Path:
+def noted_base(content: Any, path: str | Path) -> tuple[BaseFile, dict[str, Any]] | None:
+    """What a checkpoint that holds only what was trained notes about the rest.
+
+    Args:
+        content: content of the checkpoint.
+        path: the checkpoint, for the message.
+
+    Returns:
+        Its base file and the arguments of `SAM2UNet`; None for a checkpoint that is whole.
+
+    Raises:
+        InputError: if the notes are damaged.
+    """
+    if not isinstance(content, Mapping) or "base" not in content:
+        return None
+    try:
+        base, found = content["base"], content["architecture"]
+        # the name alone: a file must not lead the reader out of the folder
+        reference = BaseFile(Path(base["name"]).name, str(base["sha256"]), int(base["size"]))
+        numbers = {name: int(found[name]) for name in NUMBERS}
+        return reference, {"variant": str(found["variant"]), **numbers}
+    except (KeyError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{path}: what it notes about its base file is damaged ({type(e).__name__}: {e}); copy it again"
+        ) from e
+
+
+def find_base(base: BaseFile, folder: str | Path, wanted_by: str | Path) -> Path:
     """The base file of a checkpoint that holds only what was trained.
 
     Args:
-        reference: what the checkpoint notes: ``name``, ``sha256``, ``size``.
+        base: what the checkpoint notes.
         folder: where base files lie; one that was renamed is found by its size and checksum.
         wanted_by: the checkpoint, for the message.
 
@@ -104,24 +134,23 @@ def find_base(reference: Mapping[str, Any], folder: str | Path, wanted_by: str |
             name has another content.
     """
     folder = Path(folder)
-    name, sha256, size = reference["name"], reference["sha256"], reference["size"]
-    named = folder / name
+    named = folder / base.name
     others = sorted(path for path in folder.glob("*") if path != named) if folder.is_dir() else []
     for path in [named, *others]:
-        if path.is_file() and path.stat().st_size == size and sha256_of(path) == sha256:
+        if path.is_file() and path.stat().st_size == base.size and sha256_of(path) == base.sha256:
             return path
     known = {file.sha256: (sam, variant) for (sam, variant), file in PRETRAINED.items()}
-    if sha256 in known:
-        sam, variant = known[sha256]
+    if base.sha256 in known:
+        sam, variant = known[base.sha256]
         source = f"get it by: python -m scripts.download_weights {variant} --sam {sam}"
     else:
         source = "copy it there from where the training was run"
     found = ""
     if named.is_file():
-        found = (
-            f"; the {name} there is another file ({named.stat().st_size} bytes, SHA-256 {sha256_of(named)})"
-        )
+        size, sha256 = named.stat().st_size, sha256_of(named)
+        found = f"; the {base.name} there is another file ({size} bytes, SHA-256 {sha256})"
     raise InputError(
-        f"{wanted_by}: holds only what was trained and needs its base file {name} ({size} bytes, SHA-256 "
-        f"{sha256}), which is not in {folder}{found}; {source}, or name its folder: --pretrained_dir FOLDER"
+        f"{wanted_by}: holds only what was trained and needs its base file {base.name} ({base.size} bytes, "
+        f"SHA-256 {base.sha256}), which is not in {folder}{found}; {source}, or name its folder: "
+        "--pretrained_dir FOLDER"
     )
