@@ -1,5 +1,6 @@
 """Ignite handlers: what happens around the loops of training, evaluation and inference."""
 
+from monai_sam2unet.handlers.averaging import WeightAverage
 from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
 from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints, model_settings
 from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
@@ -16,5 +17,6 @@ __all__ = [
     "TensorBoardOverlays",
     "TrainingCheckpoints",
     "TrainingProgress",
+    "WeightAverage",
     "model_settings",
 ]

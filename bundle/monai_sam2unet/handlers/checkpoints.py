@@ -26,6 +26,7 @@ from monai_sam2unet.files import (
     write_atomically,
     write_json,
 )
+from monai_sam2unet.handlers.averaging import WeightAverage
 from monai_sam2unet.networks.tuning import merge_lora
 from monai_sam2unet.networks.weights import (
     BaseFile,
@@ -112,6 +113,7 @@ class TrainingCheckpoints:
         lr_scheduler: its schedule, stepped once an epoch.
         settings: what is written to ``model.json``, plain JSON values.
         start: what the network started from, noted in ``model.json``; None if it started from nothing.
+        average: an average of the weights, which then is the model; None to take the weights as they are.
         save: ``all``, or ``trained`` to leave out of both checkpoints what the file of ``start`` gives.
         evaluator: validates; None if nothing is validated.
         resume: whether to go on from ``checkpoint_last.pt``.
@@ -129,6 +131,7 @@ class TrainingCheckpoints:
         lr_scheduler: LRScheduler,
         settings: Mapping[str, Any],
         start: StartingWeights | None = None,
+        average: WeightAverage | None = None,
         save: str = "all",
         evaluator: Engine | None = None,
         resume: bool = False,
@@ -139,6 +142,7 @@ class TrainingCheckpoints:
         self.lr_scheduler = lr_scheduler
         self.settings = dict(settings)
         self.start = start
+        self.average = average
         self.save = save
         self.base: BaseFile | None = None
         self.evaluator = evaluator
@@ -163,10 +167,12 @@ class TrainingCheckpoints:
             self.base = self.start.base if self.save == "trained" else None
         # no other process writes these: two trainings into one folder would take each other's model away
         remove_leftovers(self.folder, (MODEL_NAME, SETTINGS_NAME, LAST_NAME))
-        weights = sum(t.numel() * t.element_size() for t in self._network_state()["network"].values())
+        state = self._network_state(self.network)["network"]
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
         learning = sum(p.numel() * p.element_size() for p in self.network.parameters() if p.requires_grad)
         # best model, last state with two moments of AdamW, and one of them twice while it is replaced
-        check_space(self.folder, 3 * weights + 4 * learning, "the checkpoints")
+        copies = 3 if self.average is None else 5
+        check_space(self.folder, copies * weights + 4 * learning, "the checkpoints")
         if self.resume:
             self._resume(engine)
         else:
@@ -219,7 +225,7 @@ class TrainingCheckpoints:
 
     def _save_model(self, engine: Engine) -> None:
         """Write ``model.pt`` and ``model.json``, so that no model is ever without its settings."""
-        content = self._network_state()
+        content = self._network_state(self.network if self.average is None else self.average.network)
         if self.base is None:
             content = merge_lora(content["network"])
         unknown = {"epoch": None, "validation_dice": None}
@@ -233,7 +239,8 @@ class TrainingCheckpoints:
     def _save_last(self, engine: Engine) -> None:
         """Write ``checkpoint_last.pt``."""
         state = {
-            **self._network_state(),
+            **self._network_state(self.network),
+            **self._average_state(),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
@@ -246,20 +253,26 @@ class TrainingCheckpoints:
         write_atomically(self.folder / LAST_NAME, lambda file: torch.save(state, file))
         self.epochs_saved = self.epochs_done
 
-    def _network_state(self) -> dict[str, Any]:
-        """What is saved of the network: all of it, or what was trained and what the rest comes from."""
+    def _network_state(self, network: nn.Module) -> dict[str, Any]:
+        """What is saved of a network: all of it, or what was trained and what the rest comes from."""
         if self.base is None:
-            return {"network": self.network.state_dict()}
+            return {"network": network.state_dict()}
         return {
-            "network": trained_only(self.network, self.base),
+            "network": trained_only(network, self.base),
             "base": self.base.reference(),
-            "architecture": architecture(self.network.state_dict()),
+            "architecture": architecture(network.state_dict()),
         }
 
-    def _load_network(self, state: Mapping[str, Any], source: str) -> None:
+    def _average_state(self) -> dict[str, Any]:
+        """What is saved of the average, if there is one."""
+        if self.average is None:
+            return {}
+        return {"average": {**self._network_state(self.average.network), **self.average.state_dict()}}
+
+    def _load_network(self, network: nn.Module, state: Mapping[str, Any], source: str) -> None:
         """Load what `_network_state` gave."""
         if self.base is None:
-            load_strict(self.network, state["network"], source)
+            load_strict(network, state["network"], source)
             return
         if state["base"]["sha256"] != self.base.sha256:
             raise InputError(
@@ -267,7 +280,7 @@ class TrainingCheckpoints:
                 f"{state['base']['sha256']}), this run starts from {self.base.name} (SHA-256 "
                 f"{self.base.sha256}); name the former: --pretrained FILE"
             )
-        load_trained(self.network, state["network"], self.base, source)
+        load_trained(network, state["network"], self.base, source)
 
     def _resume(self, engine: Engine) -> None:
         """Load ``checkpoint_last.pt`` into everything and go on with the epoch after it."""
@@ -281,7 +294,12 @@ class TrainingCheckpoints:
         if other:
             names = "; ".join(f"{n}: {was} there, {now} now" for n, (was, now) in other.items())
             raise InputError(f"{path}: made by a run with other settings ({names}); resume with the same")
-        self._load_network(state, str(path))
+        self._load_network(self.network, state, str(path))
+        if self.average is not None:
+            # whatever it was built from: only what was trained may be in the file
+            self.average.network.load_state_dict(self.network.state_dict())
+            self._load_network(self.average.network, state["average"], str(path))
+            self.average.load_state_dict(state["average"])
         self.settings |= {name: state["settings"][name] for name in ORIGIN if name in state["settings"]}
         # copied, since the file's tensors are mapped and the optimiser would work on them
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
