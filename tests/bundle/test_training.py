@@ -315,3 +315,18 @@ def test_all_masks_empty_is_refused(train, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, dataset_dir=str(data), val_fraction=0.3)
     assert "of the training part are empty" in input_error(caught.value)
+
+
+def test_several_folders_are_trained_on_as_one(train, small_set, tmp_path):
+    other = tmp_path / "other"
+    listed = json.loads((small_set / "dataset.json").read_text())
+    for kind, key in (("images", "image"), ("masks", "label")):
+        (other / kind).mkdir(parents=True)
+        for item in listed["training"][:4]:
+            name = item[key].split("/")[1]
+            (other / kind / name).write_bytes((small_set / kind / name).read_bytes())
+    made = train(tmp_path, dataset_dir=[str(small_set), str(other)], max_epochs=1, val_fraction=0.25)
+    lists = made.parser.get_parsed_content("datalists")
+    assert (len(lists.train), len(lists.validation)) == (12 + 3, 4 + 1)
+    written = json.loads((tmp_path / "datalist.json").read_text())
+    assert written["dataset"] == "demo+folders" and len(written["training"]) == 15

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from monai_sam2unet.data import datasets, detect, layout_named, load_datalists
+from monai_sam2unet.data import LAYOUTS, datasets, detect, layout_named, layouts, load_datalists
 from monai_sam2unet.errors import InputError
 
 
@@ -151,7 +151,7 @@ def test_pranet(tmp_path, caplog):
 
 
 def test_pranet_counts():
-    counts = {part.subset: part.expected for part in datasets.PRANET.parts}
+    counts = {part.subset: part.expected for part in layouts.PRANET.parts}
     assert counts == {
         "TrainDataset": 1450, "CVC-300": 60, "CVC-ClinicDB": 62, "CVC-ColonDB": 380,
         "ETIS-LaribPolypDB": 196, "Kvasir": 100,
@@ -172,7 +172,7 @@ def test_unknown_folder_tells_what_is_there_and_what_is_known(tmp_path):
         detect(tmp_path)
     message = str(caught.value)
     assert "notes.md, scans/ (1 pictures)" in message
-    assert all(layout.example in message for layout in datasets.LAYOUTS)
+    assert all(layout.example in message for layout in LAYOUTS)
 
 
 def test_folder_one_level_too_high(tmp_path):
@@ -202,7 +202,13 @@ REAL = [
     ("PolypGen", "polypgen", (1237, 150, 150), "official split"),
     ("Kvasir-SEG-original-5", "kvasir", (4, 1, 0), "random split, seed 0"),
     ("DRIVE", "split_folders", (18, 2, 20), "random split, seed 0"),
-    ("ECSSD", "folders", (135, 15, 0), "random split, seed 0"),
+    ("ECSSD", "ecssd", (0, 0, 150), "test pictures only"),  # 150 of 1000, as the folder's README says
+    ("CAMO", "camo", (0, 0, 100), "test pictures only"),  # 100 of the 250 test pictures
+    ("BKAI-IGH-NeoPolyp", "folders", (900, 100, 0), "random split, seed 0"),
+    ("BUSI-52", "folders", (47, 5, 0), "random split, seed 0"),
+    ("HAM10000-36", "folders", (32, 4, 0), "random split, seed 0"),
+    ("SUIM-FV-224", "folders", (57, 6, 0), "random split, seed 0"),
+    ("CXR-lungs", "folders", (54, 6, 0), "random split, seed 0"),
 ]
 
 
@@ -211,7 +217,7 @@ def test_real_sets(name, dataset, counts, rule, real_data, caplog):
     lists = load_datalists(real_data(name))
     assert (lists.dataset, lists.rule) == (dataset, rule)
     assert (len(lists.train), len(lists.validation), len(lists.test)) == counts
-    assert ("should have" in caplog.text) == (name == "Kvasir-SEG-original-5")
+    assert ("should have" in caplog.text) == (name in ("Kvasir-SEG-original-5", "ECSSD", "CAMO"))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -2,14 +2,17 @@
 
 from monai_sam2unet.data.check import CheckError, PairCheck, check_pairs, unreadable
 from monai_sam2unet.data.datalist import DataLists, load_datalists
-from monai_sam2unet.data.datasets import LAYOUTS, Layout, Part, detect, layout_named
+from monai_sam2unet.data.datasets import detect, layout_named
 from monai_sam2unet.data.demo import draw_case, ensure_demo, write_demo
+from monai_sam2unet.data.joining import folders_of, join_datalists, load_joined
+from monai_sam2unet.data.layouts import LAYOUTS, Layout, Part
 from monai_sam2unet.data.pairing import (
     Affix,
     Pair,
     PairingError,
     PictureSet,
     find_pictures,
+    pair_among,
     pair_files,
     pair_folders,
     picture_set,
@@ -34,8 +37,12 @@ __all__ = [
     "draw_case",
     "ensure_demo",
     "find_pictures",
+    "folders_of",
+    "join_datalists",
     "layout_named",
     "load_datalists",
+    "load_joined",
+    "pair_among",
     "pair_files",
     "pair_folders",
     "picture_set",

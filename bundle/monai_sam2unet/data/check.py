@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from monai_sam2unet.data.naming import counted, first_names, log_all
+from monai_sam2unet.data.naming import counted, first_names, label_files, log_all
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import open_mask, open_picture
 
@@ -67,22 +67,25 @@ class _Read:
     empty: bool = False
 
 
-def _read_pair(item: Mapping[str, str]) -> _Read:
+def _read_pair(item: Mapping[str, Any]) -> _Read:
     failed: dict[Path, str] = {}
-    image, label = Path(item["image"]), Path(item["label"])
-    size = mask = None
+    image = Path(item["image"])
+    size = None
+    masks = []
     try:
         size = open_picture(image).size
     except InputError as error:
         failed[image] = str(error)
-    try:
-        mask = open_mask(label)
-    except InputError as error:
-        failed[label] = str(error)
+    for label in map(Path, label_files(item)):
+        try:
+            masks.append(open_mask(label))
+        except InputError as error:
+            failed[label] = str(error)
     case = item.get("case", str(image))
-    if size is None or mask is None:
+    if size is None or failed:
         return _Read(case, failed)
-    return _Read(case, failed, (size, mask.size), not np.asarray(mask).any())
+    other = next((mask.size for mask in masks if mask.size != size), size)
+    return _Read(case, failed, (size, other), not any(np.asarray(mask).any() for mask in masks))
 
 
 def _in_threads(read: Callable[[Given], Found], given: Sequence[Given], workers: int | None) -> list[Found]:
@@ -101,11 +104,12 @@ def _warn_of_empty(empty: Sequence[str], pairs: int) -> None:
         logger.warning("%d of %d masks are empty (no lesion): %s", len(empty), pairs, first_names(empty))
 
 
-def check_pairs(items: Sequence[Mapping[str, str]], workers: int | None = None) -> PairCheck:
+def check_pairs(items: Sequence[Mapping[str, Any]], workers: int | None = None) -> PairCheck:
     """Decode every picture and mask fully.
 
     Args:
-        items: dictionaries with "image", "label" and "case".
+        items: dictionaries with "image", "label" (one mask, or a list of the masks of one picture) and
+            "case".
         workers: threads, at least 1; None for one per processor, at most 8.
 
     Returns:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_sam2unet.data import datasets
-from monai_sam2unet.data.datasets import (
-    LAYOUTS,
-    SPLITS,
-    Layout,
-    Part,
-    clinicdb_sequence,
-    existing_folder,
-    find_inside,
-    read_json,
-)
-from monai_sam2unet.data.naming import counted, first_names
-from monai_sam2unet.data.pairing import Pair, pair_folders, warn_of_count
+from monai_sam2unet.data.datasets import SPLITS, Located, clinicdb_sequence, existing_folder, read_json
+from monai_sam2unet.data.layouts import DATALIST, LAYOUTS, Layout, Part
+from monai_sam2unet.data.listing import Listing
+from monai_sam2unet.data.naming import counted, first_names, label_files, warn_of_count
+from monai_sam2unet.data.pairing import Pair, pair_among, pair_folders
 from monai_sam2unet.data.splits import check_fraction, split_by_group
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import write_json
@@ -30,7 +23,8 @@ from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, str]
+# "image", "case", "group" are texts; "label" is one, too, or a list where a picture has several masks.
+Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,8 @@ class DataLists:
     Attributes:
         dataset: name of the layout ("kvasir"), or what a datalist calls itself.
         root: absolute folder that written paths are relative to.
-        train: items to train on: "image" and "label" are absolute paths; "case" is unique (the
+        train: items to train on: "image" and "label" are absolute paths; "label" is a list of them
+            where a picture has several masks, whose union is meant; "case" is unique (the
             picture's path below root without its suffix, with forward slashes); "group" is the
             patient or sequence, the case itself where that is not known.
         validation: items to choose a model by.
@@ -109,7 +104,7 @@ class DataLists:
             document[key] = [
                 {
                     "image": _below(item["image"], self.root),
-                    "label": _below(item["label"], self.root),
+                    "label": _one_or_list([_below(file, self.root) for file in label_files(item)]),
                     "group": item["group"],
                 }
                 for item in items
@@ -123,6 +118,10 @@ def _below(path: str, root: Path) -> str:
     return (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()
 
 
+def _one_or_list(files: list[str]) -> str | list[str]:
+    return files[0] if len(files) == 1 else files
+
+
 def _case(image: Path, root: Path) -> str:
     return Path(_below(str(image), root)).with_suffix("").as_posix()
 
@@ -134,8 +133,14 @@ def _group(pair: Pair, part: Part, case: str, by_folder: bool) -> str:
     return case.rpartition("/")[0] if by_folder else case
 
 
-def _items(layout: Layout, part: Part, folders: tuple[Path, Path], root: Path) -> list[Item]:
-    pairs = pair_folders(*folders)
+def _pairs_of(found: Located, others: Collection[str]) -> list[Pair]:
+    if found.images == found.masks:
+        return pair_among(found.images, found.part.mask_names)
+    return pair_folders(found.images, found.masks, keep=found.part.keep, others=others)
+
+
+def _items(layout: Layout, found: Located, root: Path, others: Collection[str]) -> list[Item]:
+    part, pairs = found.part, _pairs_of(found, others)
     warn_of_count(f"{layout.title} {part.subset}".strip(), part.expected, len(pairs))
     # Several subfolders of pictures are most often one per patient or video: never divide one.
     by_folder = len({pair.key.rpartition("/")[0] for pair in pairs}) > 1
@@ -143,7 +148,8 @@ def _items(layout: Layout, part: Part, folders: tuple[Path, Path], root: Path) -
     for pair in pairs:
         case = _case(pair.image, root)
         group = _group(pair, part, case, by_folder)
-        items.append({"image": str(pair.image), "label": str(pair.mask), "case": case, "group": group})
+        label = _one_or_list([str(mask) for mask in (pair.mask, *pair.more_masks)])
+        items.append({"image": str(pair.image), "label": label, "case": case, "group": group})
     return items
 
 
@@ -179,27 +185,38 @@ def _divide(items: Sequence[Item], val_fraction: float, seed: int) -> tuple[list
     return [by_case[case] for case in train], [by_case[case] for case in validation], rule
 
 
-def _official_lists(layout: Layout, root: Path) -> list[Path]:
+def _official_lists(layout: Layout, listing: Listing) -> list[Path]:
     for names in layout.stem_lists:
-        found = [path for name in names if (path := find_inside(root, name))]
+        found = [path for name in names if (path := listing.find(name))]
         if len(found) == len(names):
             return found
     return []
 
 
+def _stems_elsewhere(found: Located, located: Sequence[Located], listing: Listing) -> set[str]:
+    """Stems of the other parts' pictures that have their masks in the same folder, as those of CAMO."""
+    sharing = [other for other in located if other is not found and other.masks == found.masks]
+    return {stem for other in sharing for stem in listing.stems(other.images)}
+
+
 def _from_layout(layout: Layout, root: Path, val_fraction: float, seed: int) -> DataLists:
-    located = [(part, folders) for part in layout.parts if (folders := datasets.locate(part, root))]
+    if layout.refused:
+        raise InputError(f"{root} is {layout.title} ({layout.name}): {layout.refused}")
+    listing = Listing(root)
+    located = datasets.locate_all(layout, listing)
     if not located:
-        found = datasets.describe_folder(root)
-        raise InputError(f"{root} is no {layout.title}: expected {layout.example}; found in it: {found}")
+        there = datasets.describe_folder(listing)
+        raise InputError(f"{root} is no {layout.title}: expected {layout.example}; found in it: {there}")
     by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    for part, folders in located:
-        by_split[part.split] += _items(layout, part, folders, root)
+    for found in located:
+        by_split[found.part.split] += _items(layout, found, root, _stems_elsewhere(found, located, listing))
     train, validation, test = (by_split[split] for split in SPLITS)
-    if files := _official_lists(layout, root):
+    if files := _official_lists(layout, listing):
         train, validation = _by_stem_lists(train, files)
         official = files[0].name.lower().startswith("official")
         rule = "official lists" if official else f"lists {files[0].name} and {files[1].name}"
+    elif not train and not validation:
+        rule = "test pictures only"
     elif validation or not train:
         rule = "official split"
     else:
@@ -208,11 +225,17 @@ def _from_layout(layout: Layout, root: Path, val_fraction: float, seed: int) -> 
 
 
 def _entry(entry: object, root: Path, place: str) -> Item:
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
-        raise InputError(f'{place} must be {{"image": "path", "label": "path"}}, got {entry!r}')
-    image, label = (os.path.normpath(root / entry[key]) for key in ("image", "label"))
+    given = entry if isinstance(entry, dict) else {}
+    files = label_files(given) if "label" in given else []
+    if not isinstance(given.get("image"), str) or not files or not all(isinstance(f, str) for f in files):
+        raise InputError(
+            f'{place} must be {{"image": "path", "label": "path"}}, with a list of paths as "label" for '
+            f"several masks of one picture, got {entry!r}"
+        )
+    image, *labels = (os.path.normpath(root / file) for file in (given["image"], *files))
     case = _case(Path(image), root)
-    return {"image": image, "label": label, "case": case, "group": str(entry.get("group") or case)}
+    group = str(given.get("group") or case)
+    return {"image": image, "label": _one_or_list(labels), "case": case, "group": group}
 
 
 def _is_unlabelled(entry: object) -> bool:
@@ -238,7 +261,7 @@ def _check_entries(splits: Mapping[str, Sequence[Item]], path: Path, root: Path)
     counts = Counter(item["image"] for item in items)
     if twice := [image for image, count in counts.items() if count > 1]:
         raise InputError(f"{path} lists {len(twice)} pictures more than once: {first_names(twice)}")
-    files = [item[key] for item in items for key in ("image", "label")]
+    files = [file for item in items for file in (item["image"], *label_files(item))]
     if missing := [file for file in files if not os.path.isfile(file)]:
         raise InputError(
             f"{path} lists {len(missing)} files that are not there: {first_names(missing)}; "
@@ -264,11 +287,11 @@ def _warn_of_leaks(splits: Mapping[str, Sequence[Item]]) -> None:
 def _from_json(path: Path, root: Path, val_fraction: float, seed: int) -> DataLists:
     document = read_json(path)
     if not isinstance(document, dict):
-        raise InputError(f"{path} must hold an object; expected {datasets.DATALIST.example}")
+        raise InputError(f"{path} must hold an object; expected {DATALIST.example}")
     splits = {split: _read_split(document, split, root, path) for split in SPLITS}
     _check_entries(splits, path, root)
     train, validation, test = (splits[split] for split in SPLITS)
-    name = str(document.get("dataset") or document.get("name") or datasets.DATALIST.name)
+    name = str(document.get("dataset") or document.get("name") or DATALIST.name)
     if "validation" in document or not train:
         rule = str(document.get("rule") or f"listed in {path.name}")
         val_fraction = float(document.get("val_fraction", val_fraction))
@@ -292,7 +315,7 @@ def load_datalists(
 
     Args:
         dataset_dir: folder of the data set as unpacked; paths of a datalist are relative to it.
-        dataset: "auto", or the name of a layout (see `datasets.LAYOUTS`) to force.
+        dataset: "auto", or the name of a layout (see `layouts.LAYOUTS`) to force.
         datalist: JSON file in MONAI's form ("training", "validation", "testing"); looked for as given,
             then in `dataset_dir`. Goes before `dataset`.
         val_fraction: share of the training pictures kept for validation, in [0, 1), where the data set
@@ -315,9 +338,9 @@ def load_datalists(
             raise InputError(f"datalist={given} is not there, neither as given nor in {root}")
         return _from_json(places[0], root, val_fraction, seed)
     layout = datasets.detect(root) if dataset == "auto" else datasets.layout_named(dataset)
-    if layout is not datasets.DATALIST:
+    if layout is not DATALIST:
         return _from_layout(layout, root, val_fraction, seed)
-    found = datasets.find_datalist(root)
+    found = datasets.find_datalist(Listing(root))
     if found is None:
         raise InputError(f"{root} holds no datalist: expected {layout.example}")
     return _from_json(found, root, val_fraction, seed)

@@ -1,28 +1,30 @@
-"""The layouts that are known, as a table, and how a folder is recognised as one of them.
-
-A layout says where pictures and masks lie, how many pairs a complete download holds, and under which
-terms it may be used. Folder names are compared without regard to case.
-"""
+"""How a folder is recognised as one of the known layouts."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.data.layouts import DATALIST, DECATHLON, FOLDERS, LAYOUTS, SPLIT_FOLDERS, Layout, Part
+from monai_sam2unet.data.listing import Listing
 from monai_sam2unet.data.naming import first_names
-from monai_sam2unet.data.pairing import is_picture, pictures_in
 from monai_sam2unet.errors import InputError
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "gt", "gts", "ground truth", "ground_truth", "ground_truth_mask",
-                "labels", "label")  # fmt: skip
+logger = logging.getLogger(__name__)
+
 DATALIST_NAMES = ("dataset.json", "datalist.json")
 SPLITS = ("training", "validation", "testing")
+
+# A complete download is told by its count from here on, unless the number is round (ECSSD's 1000): any
+# folder may hold so many.
+TELLING_COUNT = 300
+ROUND_COUNT = 100
 
 # Last frame of each video sequence of CVC-ClinicDB; frames are numbered from 1 without gaps.
 CLINICDB_LAST_FRAMES = (
@@ -32,134 +34,20 @@ CLINICDB_LAST_FRAMES = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """One folder of pictures with its folder of masks.
+class Located:
+    """A part with the folders of its pictures and its masks.
 
     Attributes:
-        split: "training" (divided further where no part is "validation"), "validation" or "testing".
-        folders: (pictures, masks) relative to the data set's folder, every spelling that is known;
-            the first that is there counts.
-        expected: pairs of a complete download; None where any number is right.
-        subset: name of the part within its split, for messages.
-        frames: numeric stems are frames of CVC-ClinicDB.
+        part: of the layout.
+        images: folder of the pictures.
+        masks: folder of the masks; the same one where they lie among the pictures.
+        published: whether the folders are called as in the data set as published.
     """
 
-    split: str
-    folders: tuple[tuple[str, str], ...]
-    expected: int | None = None
-    subset: str = ""
-    frames: bool = False
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How one data set lies on disk.
-
-    Attributes:
-        name: what `dataset=` takes.
-        title: what messages say.
-        terms: terms of use in a word.
-        example: the layout in a line, for messages.
-        parts: where pairs lie.
-        distinct: picture folders whose presence alone tells the data set.
-        stems: pattern that nearly all picture stems match; "" where stems tell nothing.
-        marker: file that has to be there along with the stems, unless the count is as expected.
-        stem_lists: (training, validation) text files of stems that make an official split.
-    """
-
-    name: str
-    title: str
-    terms: str
-    example: str
-    parts: tuple[Part, ...] = ()
-    distinct: tuple[str, ...] = ()
-    stems: str = ""
-    marker: str = ""
-    stem_lists: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def expected(self) -> int | None:
-        """Pairs of a complete download; None where any number is right."""
-        counts = [part.expected for part in self.parts]
-        return sum(count for count in counts if count is not None) if any(counts) else None
-
-
-def _pairs(parent: str = "") -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (f"{parent}{image}", f"{parent}{mask}") for image, mask in product(IMAGE_FOLDERS, MASK_FOLDERS)
-    )
-
-
-def _split_parts(
-    train: int | None = None, val: int | None = None, test: int | None = None
-) -> tuple[Part, ...]:
-    spellings = {
-        "training": (("train/", "training/"), train),
-        "validation": (("val/", "valid/", "validation/"), val),
-        "testing": (("test/", "testing/"), test),
-    }
-    return tuple(
-        Part(split, tuple(pair for parent in parents for pair in _pairs(parent)), count, split)
-        for split, (parents, count) in spellings.items()
-    )
-
-
-_PLAIN = Part("training", _pairs())
-_LISTS = (("official_train.txt", "official_val.txt"), ("train.txt", "val.txt"))
-_PRANET_TESTS = {
-    "CVC-300": 60,
-    "CVC-ClinicDB": 62,
-    "CVC-ColonDB": 380,
-    "ETIS-LaribPolypDB": 196,
-    "Kvasir": 100,
-}
-_CLINICDB_FOLDERS = tuple((f"{parent}Original", f"{parent}Ground Truth") for parent in ("", "PNG/", "TIF/"))
-
-DATALIST = Layout(
-    "datalist", "JSON datalist", "those of its pictures",
-    'dataset.json or datalist.json: {"training": [{"image": "images/a.png", "label": "masks/a.png"}, ...]}',
-)  # fmt: skip
-PRANET = Layout(
-    "pranet", "PraNet polyp benchmark", "research only",
-    "TrainDataset/{images,masks}/*.png and TestDataset/{CVC-300,CVC-ClinicDB,...}/{images,masks}/*.png",
-    (
-        Part("training", _pairs("TrainDataset/"), 1450, "TrainDataset", frames=True),
-        *(
-            Part("testing", _pairs(f"TestDataset/{name}/"), count, name, frames=name == "CVC-ClinicDB")
-            for name, count in _PRANET_TESTS.items()
-        ),
-    ),
-    distinct=("TrainDataset", "TestDataset"),
-)  # fmt: skip
-CLINICDB = Layout(
-    "clinicdb", "CVC-ClinicDB", "research and education only",
-    "Original/N.tif and Ground Truth/N.tif (also below PNG/), or images/N.jpg, masks/N.png, sequences.json",
-    (Part("training", _CLINICDB_FOLDERS + _pairs(), 612, frames=True),),
-    distinct=("Original", "PNG/Original", "TIF/Original"), stems=r"\d{1,3}", marker="sequences.json",
-)  # fmt: skip
-KVASIR = Layout(
-    "kvasir", "Kvasir-SEG", "research and education only",
-    "images/cju*.jpg and masks/cju*.jpg, with or without train.txt and val.txt",
-    (Part("training", _pairs(), 1000),), stems=r"(?i)cju[0-9a-z]{20,}", stem_lists=_LISTS,
-)  # fmt: skip
-POLYPGEN = Layout(
-    "polypgen", "PolypGen", "CC BY 4.0",
-    "{train,val,test}/images/*.jpg and {train,val,test}/masks/*.png",
-    _split_parts(1237, 150, 150), stems=r"(?i).*(endocv2021|olcv1_\d+[hs]).*",
-)  # fmt: skip
-SPLIT_FOLDERS = Layout(
-    "split_folders", "Train and test folders", "those of its pictures",
-    "train/{images,masks}, and val/{images,masks} or test/{images,masks} beside it",
-    _split_parts(),
-)  # fmt: skip
-FOLDERS = Layout(
-    "folders", "Folder pair", "those of its pictures",
-    "images/a.jpg and masks/a.png (also image/mask, imgs/gt, Images/GT, masks named a_mask.png)",
-    (_PLAIN,), stem_lists=_LISTS,
-)  # fmt: skip
-
-# In the order in which a folder is compared with them: the particular before the general.
-LAYOUTS = (DATALIST, PRANET, CLINICDB, KVASIR, POLYPGEN, SPLIT_FOLDERS, FOLDERS)
+    part: Part
+    images: Path
+    masks: Path
+    published: bool
 
 
 def clinicdb_sequence(frame: int) -> int | None:
@@ -174,26 +62,20 @@ def clinicdb_sequence(frame: int) -> int | None:
     return next((i for i, last in enumerate(CLINICDB_LAST_FRAMES, 1) if frame <= last), None)
 
 
-def find_inside(root: Path, relative: str) -> Path | None:
-    """The file or folder at `relative`, its names compared without regard to case; None if not there."""
-    place = root
-    for name in relative.split("/"):
-        if not place.is_dir():
-            return None
-        alike = sorted(entry.name for entry in place.iterdir() if entry.name.lower() == name.lower())
-        if not alike:
-            return None
-        place = place / (name if name in alike else alike[0])
-    return place
-
-
-def locate(part: Part, root: Path) -> tuple[Path, Path] | None:
+def locate(part: Part, listing: Listing) -> Located | None:
     """The folders of pictures and masks of a part, or None where it is not there."""
-    for image, mask in part.folders:
-        image_dir, mask_dir = find_inside(root, image), find_inside(root, mask)
-        if image_dir and mask_dir and image_dir.is_dir() and mask_dir.is_dir():
-            return image_dir, mask_dir
+    for place, (image, mask) in enumerate((*part.folders, *part.other_folders)):
+        images, masks = listing.find(image), listing.find(mask)
+        if not (images and masks and images.is_dir() and masks.is_dir()):
+            continue
+        if images != masks or (part.mask_names and listing.count_pictures(images)):
+            return Located(part, images, masks, place < len(part.folders))
     return None
+
+
+def locate_all(layout: Layout, listing: Listing) -> list[Located]:
+    """The parts of a layout that are there."""
+    return [found for part in layout.parts if (found := locate(part, listing))]
 
 
 def read_json(path: Path) -> Any:
@@ -208,10 +90,10 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
-def find_datalist(root: Path) -> Path | None:
+def find_datalist(listing: Listing) -> Path | None:
     """The datalist lying in a folder; a dataset.json of another kind (no "training") is not one."""
     for name in DATALIST_NAMES:
-        path = root / name
+        path = listing.root / name
         if path.is_file():
             document = read_json(path)
             if isinstance(document, dict) and any(key in document for key in (*SPLITS, "test")):
@@ -219,28 +101,89 @@ def find_datalist(root: Path) -> Path | None:
     return None
 
 
-def _stems_fit(layout: Layout, image_dirs: list[Path], root: Path) -> bool:
-    stems = [file.stem for folder in image_dirs for file in pictures_in(folder)]
-    fitting = sum(re.fullmatch(layout.stems, stem) is not None for stem in stems)
-    if not stems or fitting < 0.9 * len(stems):
+def _is_called(layout: Layout, root: Path) -> bool:
+    squeezed = re.sub(r"[-_. ]", "", root.name.lower())
+    return layout.folder_name != "" and re.fullmatch(layout.folder_name, squeezed) is not None
+
+
+def _stems_fit(layout: Layout, located: Sequence[Located], listing: Listing) -> bool:
+    stems = [stem for found in located for stem in listing.stems(found.images)]
+    pattern = re.compile(layout.stems)
+    unfit = 0
+    for stem in stems:
+        unfit += pattern.fullmatch(stem) is None
+        if unfit > 0.1 * len(stems):
+            return False
+    return bool(stems)
+
+
+def _is_complete(located: Sequence[Located], listing: Listing) -> bool:
+    """Whether every part that is there holds as many pictures as published, and their number is telling."""
+    counts = [len(listing.stems(found.images)) for found in located]
+    total = sum(counts)
+    exact = counts == [found.part.expected for found in located]
+    return exact and total >= TELLING_COUNT and total % ROUND_COUNT != 0
+
+
+def _masks_among_pictures(located: Sequence[Located], listing: Listing) -> bool:
+    """Whether pictures and their masks lie in one folder, which no general layout takes."""
+    return all(
+        found.images == found.masks
+        and any(re.fullmatch(found.part.mask_names, stem) for stem in listing.stems(found.images))
+        and len(listing.stems(found.images)) <= 2 * (found.part.expected or 0)
+        for found in located
+    )
+
+
+def _is_decathlon(layout: Layout, listing: Listing) -> bool:
+    folder = listing.find("imagesTr")
+    volumes = [name for name in listing.names(folder) if ".nii" in name.lower()] if folder else []
+    if not volumes:
         return False
-    return not layout.marker or find_inside(root, layout.marker) is not None or len(stems) == layout.expected
+    if _is_called(layout, listing.root):
+        return True
+    return re.fullmatch(layout.stems or ".*", re.split(r"(?i)\.nii", volumes[0])[0]) is not None
 
 
-def is_layout(layout: Layout, root: Path) -> bool:
+def is_layout(layout: Layout, listing: Listing) -> bool:
     """Whether a folder looks like a layout: its folders are there and its file names fit."""
     if layout is DATALIST:
-        return find_datalist(root) is not None
-    located = [(part, found) for part in layout.parts if (found := locate(part, root))]
+        return find_datalist(listing) is not None and not _is_decathlon(DECATHLON[-1], listing)
+    if layout.refused:
+        return _is_decathlon(layout, listing)
+    located = locate_all(layout, listing)
     if not located:
         return False
-    if any(find_inside(root, name) for name in layout.distinct):
+    if any(listing.find(name) for name in layout.distinct):
         return True
-    if layout.distinct and not layout.stems:
-        return False
-    if len(layout.parts) > 1 and located[0][0].split != "training":
-        return False
-    return not layout.stems or _stems_fit(layout, [found[0] for _, found in located], root)
+    if not layout.stems:
+        return not layout.distinct and located[0].part.split == "training"
+    return _stems_fit(layout, located, listing) and (
+        (layout.telling and all(found.published for found in located))
+        or _is_called(layout, listing.root)
+        or (layout.marker != "" and listing.find(layout.marker) is not None)
+        or _is_complete(located, listing)
+        or _masks_among_pictures(located, listing)
+    )
+
+
+def may_be(layout: Layout, listing: Listing) -> bool:
+    """Whether a folder that is like no particular layout could be an incomplete or renamed one of this."""
+    located = locate_all(layout, listing)
+    return (
+        layout.stems != ""
+        and bool(located)
+        # Telling stems lack only the published folders; mere numbers in any folders would fit too much.
+        and all(found.published or layout.telling for found in located)
+        and all(len(listing.stems(found.images)) <= (found.part.expected or 0) for found in located)
+        and _stems_fit(layout, located, listing)
+    )
+
+
+def known_names() -> str:
+    """What `dataset=` takes, for messages."""
+    particular = [layout.name for layout in LAYOUTS if not layout.refused]
+    return ", ".join(["auto", *particular, "decathlon_*"])
 
 
 def layout_named(name: str) -> Layout:
@@ -252,8 +195,10 @@ def layout_named(name: str) -> Layout:
     for layout in LAYOUTS:
         if layout.name == name.lower():
             return layout
-    known = ", ".join(layout.name for layout in LAYOUTS)
-    raise InputError(f"dataset={name!r} is not known; known are auto, {known}")
+    hint = ""
+    if name.lower() == "msd":
+        hint = ": two sets are called MSD, mirror_msd (mirrors) and the Medical Segmentation Decathlon"
+    raise InputError(f"dataset={name!r} is not known{hint}; known are {known_names()}")
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> Path:
@@ -270,14 +215,12 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def describe_folder(root: Path) -> str:
+def describe_folder(listing: Listing) -> str:
     """What lies in a folder, for a message: its subfolders with their counts of pictures, its files."""
     told = []
-    for entry in sorted(root.iterdir()):
-        if entry.is_dir() and not entry.name.startswith("."):
-            told.append(f"{entry.name}/ ({sum(map(is_picture, entry.iterdir()))} pictures)")
-        elif entry.is_file() and not entry.name.startswith("."):
-            told.append(entry.name)
+    for name in listing.names(listing.root):
+        path = listing.root / name
+        told.append(f"{name}/ ({listing.count_pictures(path)} pictures)" if path.is_dir() else name)
     return first_names(told) if told else "nothing"
 
 
@@ -288,20 +231,39 @@ def detect(dataset_dir: str | os.PathLike[str]) -> Layout:
         dataset_dir: folder as downloaded and unpacked.
 
     Returns:
-        The first layout of the table that fits.
+        The first layout of the table that fits. Where that is a general one, and the folder could be a set
+        that is told from others by its folder's name or its count alone, the log says so.
 
     Raises:
         InputError: the folder is not there or is like no layout; the message lists what was found in it
             and every layout with an example.
     """
     root = existing_folder(dataset_dir)
+    listing = Listing(root)
     for layout in LAYOUTS:
-        if is_layout(layout, root):
+        if is_layout(layout, listing):
+            if layout in (SPLIT_FOLDERS, FOLDERS):
+                _tell_of_others(layout, listing)
             return layout
-    message = f"{root} is like no layout that is known. Found in it: {describe_folder(root)}."
-    inner = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-    deeper = [folder for folder in inner[:20] if any(is_layout(layout, folder) for layout in LAYOUTS)]
+    message = f"{root} is like no layout that is known. Found in it: {describe_folder(listing)}."
+    inner = [root / name for name in listing.names(root) if (root / name).is_dir()]
+    deeper = [folder for folder in inner[:20] if _is_any(Listing(folder))]
     if deeper:
         message += f" Data lie one level down: give dataset_dir={first_names(deeper)}."
-    known = "".join(f"\n  {layout.name}: {layout.example}" for layout in LAYOUTS)
+    examples = {layout.example: layout.name for layout in LAYOUTS if not layout.refused}
+    examples[DECATHLON[0].example] = "decathlon_*"
+    known = "".join(f"\n  {name}: {example}" for example, name in examples.items())
     raise InputError(f"{message} Known layouts:{known}")
+
+
+def _is_any(listing: Listing) -> bool:
+    return any(is_layout(layout, listing) for layout in LAYOUTS)
+
+
+def _tell_of_others(layout: Layout, listing: Listing) -> None:
+    others = [f"{other.name} ({other.title})" for other in LAYOUTS if may_be(other, listing)]
+    if others:
+        logger.info(
+            "%s is read as %s. Its names fit %s as well: --dataset NAME forces one of them",
+            listing.root, layout.name, first_names(others, separator=" or "),
+        )  # fmt: skip

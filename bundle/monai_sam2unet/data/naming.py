@@ -1,9 +1,10 @@
-"""How counts and long lists of names are told in a message."""
+"""How counts and long lists of names are told in a message, and how masks are named in a list."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -51,3 +52,20 @@ def counted(number: int, noun: str) -> str:
         ('1 picture', '2 pictures')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def warn_of_count(title: str, expected: int | None, found: int) -> None:
+    """Log a warning where a known set holds another number of pairs than it was published with."""
+    if expected is not None and expected != found:
+        logger.warning("%s should have %d pairs, found %d", title, expected, found)
+
+
+def label_files(item: Mapping[str, Any]) -> list[Any]:
+    """The masks of an item of a datalist, as they stand there: one path, or a list of several.
+
+    Example:
+        >>> label_files({"label": "a.png"}), label_files({"label": ["a.png", "b.png"]})
+        (['a.png'], ['a.png', 'b.png'])
+    """
+    label = item["label"]
+    return list(label) if isinstance(label, (list, tuple)) else [label]

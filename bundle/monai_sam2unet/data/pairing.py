@@ -3,7 +3,8 @@
 Pairing is by stem, never by the order of a sort: one missing file would otherwise shift every mask
 after it by one, which trains without an error. A stem is the name without its suffix, after a prefix
 and a suffix of the kind ``_mask`` or ``p`` are taken off. Pictures in subfolders pair with masks in the
-subfolders of the same name.
+subfolders of the same name. Where masks lie among the pictures, a pattern tells them apart, and a picture
+may have several masks, whose union is meant.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from monai_sam2unet.data.listing import is_picture, pictures_in
 from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
@@ -62,11 +66,19 @@ KNOWN_AFFIXES: tuple[tuple[Affix, Affix], ...] = (
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture and its mask; `key` is what both have in common (``subfolder/stem``)."""
+    """One picture and its mask.
+
+    Attributes:
+        key: what both have in common (``subfolder/stem``).
+        image: file of the picture.
+        mask: file of the mask.
+        more_masks: further masks of the same picture; the union of all is meant.
+    """
 
     key: str
     image: Path
     mask: Path
+    more_masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,20 +115,6 @@ class PairingError(InputError):
         self.duplicates = {key: list(files) for key, files in (duplicates or {}).items()}
 
 
-def is_picture(path: Path) -> bool:
-    """Whether the suffix is a picture's and the name is not hidden (``._a.jpg`` of a Mac is)."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """All pictures of a folder and its subfolders, sorted by path, hidden ones left out."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(file for name in names if is_picture(file := Path(parent, name)))
-    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
-
-
 def _by_key(files: Iterable[Path], folder: Path, affix: Affix) -> dict[str, list[Path]]:
     keyed: dict[str, list[Path]] = defaultdict(list)
     for file in files:
@@ -133,11 +131,14 @@ def choose_affixes(
     candidates: Sequence[tuple[Affix, Affix]] = KNOWN_AFFIXES,
 ) -> tuple[Affix, Affix]:
     """Choose the prefixes and suffixes under which most pictures find a mask; the first of equals."""
-
-    def matches(pair: tuple[Affix, Affix]) -> int:
-        return len(_by_key(images, image_dir, pair[0]).keys() & _by_key(masks, mask_dir, pair[1]).keys())
-
-    return max(candidates, key=matches)
+    best, most = candidates[0], -1
+    for image_affix, mask_affix in candidates:
+        by_image, by_mask = _by_key(images, image_dir, image_affix), _by_key(masks, mask_dir, mask_affix)
+        if (matches := len(by_image.keys() & by_mask.keys())) > most:
+            best, most = (image_affix, mask_affix), matches
+        if most == len(images):  # nothing is better, and each candidate takes a while on a large set
+            break
+    return best
 
 
 def _explain(
@@ -154,6 +155,26 @@ def _explain(
         names = first_names(" = ".join(file.name for file in files) for files in duplicates.values())
         parts.append(f"{counted(len(duplicates), 'name')} there more than once: {names}")
     return f"{folder}: " + "; ".join(parts)
+
+
+def _tell_unmatched(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    duplicates: Mapping[str, Sequence[Path]],
+    where: str,
+    may_go_on: bool = False,
+) -> None:
+    """Raise PairingError if a file has no partner; where the work may go on without it, log it."""
+    if not (duplicates or images or masks):
+        return
+    message = _explain(images, masks, duplicates, where)
+    if may_go_on and not duplicates:
+        logger.warning("left out: %s", message)
+        return
+    hint = "; give every picture one mask of the same name, or take the files named out of the folder"
+    log_all("pictures without a mask", images)
+    log_all("masks without a picture", masks)
+    raise PairingError(message + hint, images, masks, duplicates)
 
 
 def pair_files(
@@ -192,15 +213,8 @@ def pair_files(
     }
     lone_images = [by_image[key][0] for key in sorted(by_image.keys() - by_mask.keys())]
     lone_masks = [by_mask[key][0] for key in sorted(by_mask.keys() - by_image.keys())]
-    if duplicates or lone_images or lone_masks:
-        folder = f"{image_dir} with {mask_dir.name}"
-        message = _explain(lone_images, lone_masks, duplicates, folder)
-        if duplicates or unmatched == "error":
-            hint = "; give every picture one mask of the same name, or take the files named out of the folder"
-            log_all("pictures without a mask", lone_images)
-            log_all("masks without a picture", lone_masks)
-            raise PairingError(message + hint, lone_images, lone_masks, duplicates)
-        logger.warning("left out: %s", message)
+    where = f"{image_dir} with {mask_dir.name}"
+    _tell_unmatched(lone_images, lone_masks, duplicates, where, may_go_on=unmatched == "warn")
     return [Pair(key, by_image[key][0], by_mask[key][0]) for key in sorted(by_image.keys() & by_mask.keys())]
 
 
@@ -210,6 +224,8 @@ def pair_folders(
     *,
     affixes: Sequence[tuple[Affix, Affix]] = KNOWN_AFFIXES,
     unmatched: str = "error",
+    keep: str = "",
+    others: Collection[str] = (),
 ) -> list[Pair]:
     """Pair the pictures of one folder with the masks of another.
 
@@ -218,6 +234,9 @@ def pair_folders(
         mask_dir: folder of masks, likewise.
         affixes: (picture, mask) affixes to choose from; the choice holds for the whole folder.
         unmatched: "error" or "warn", see `pair_files`.
+        keep: what the stems that are used look like (``*`` stands for anything, "" is all); pictures and
+            masks of other names are left out, and the log says how many.
+        others: stems of pictures elsewhere, whose masks lie in `mask_dir`, too.
 
     Returns:
         Pairs sorted by key, at least one.
@@ -226,29 +245,58 @@ def pair_folders(
         PairingError: see `pair_files`.
         InputError: one of the folders holds no picture.
     """
-    images, masks = pictures_in(image_dir), pictures_in(mask_dir)
-    for folder, files in ((image_dir, images), (mask_dir, masks)):
-        if not files:
-            raise InputError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-    image_affix, mask_affix = choose_affixes(images, masks, image_dir, mask_dir, affixes)
+    images = _kept(image_dir, keep)
+    masks = [mask for mask in _kept(mask_dir, keep, "masks") if mask.stem not in others]
+    of_image, of_mask = choose_affixes(images, masks, image_dir, mask_dir, affixes)
     pairs = pair_files(
-        images,
-        masks,
-        image_dir,
-        mask_dir,
-        image_affix=image_affix,
-        mask_affix=mask_affix,
-        unmatched=unmatched,
+        images, masks, image_dir, mask_dir, image_affix=of_image, mask_affix=of_mask, unmatched=unmatched
     )
     if not pairs:
         raise PairingError(f"no picture of {image_dir} has a mask in {mask_dir}", images, masks)
     return pairs
 
 
-def warn_of_count(title: str, expected: int | None, found: int) -> None:
-    """Log a warning where a known set holds another number of pairs than it was published with."""
-    if expected is not None and expected != found:
-        logger.warning("%s should have %d pairs, found %d", title, expected, found)
+def _kept(folder: Path, keep: str, what: str = "pictures") -> list[Path]:
+    """The pictures of a folder whose stem matches, at least one."""
+    files = pictures_in(folder)
+    kept = [file for file in files if fnmatchcase(file.stem.lower(), keep.lower() or "*")]
+    if not kept:
+        named = f"called {keep}" if files else f"({', '.join(PICTURE_SUFFIXES)})"
+        raise InputError(f"{folder} holds no picture {named}")
+    if len(kept) < len(files):
+        logger.info("%s: %d %s not called %s are left out", folder, len(files) - len(kept), what, keep)
+    return kept
+
+
+def pair_among(folder: Path, mask_names: str) -> list[Pair]:
+    """Pair pictures with masks that lie in the same folder.
+
+    Args:
+        folder: searched with its subfolders.
+        mask_names: pattern of a mask's stem; its first group is the picture's stem. Files whose stem it
+            does not match are pictures.
+
+    Returns:
+        Pairs sorted by key, at least one, each with all masks of its picture.
+
+    Raises:
+        PairingError: a picture has no mask, a mask no picture, or two pictures share a stem.
+        InputError: the folder holds no picture.
+    """
+    images: dict[str, list[Path]] = defaultdict(list)
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for file in _kept(folder, ""):
+        inner = file.relative_to(folder)
+        found = re.fullmatch(mask_names, inner.stem)
+        key = inner.with_name(found[1] if found else inner.stem).as_posix()
+        (masks if found else images)[key].append(file)
+    _tell_unmatched(
+        [images[key][0] for key in sorted(images.keys() - masks.keys())],
+        [file for key in sorted(masks.keys() - images.keys()) for file in masks[key]],
+        {key: files for key, files in sorted(images.items()) if len(files) > 1},
+        str(folder),
+    )
+    return [Pair(key, images[key][0], masks[key][0], tuple(masks[key][1:])) for key in sorted(images)]
 
 
 def _glob_root(pattern: str) -> Path:

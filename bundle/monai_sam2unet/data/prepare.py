@@ -10,7 +10,11 @@ from pathlib import Path
 
 from monai_sam2unet.data.check import check_pairs, unreadable
 from monai_sam2unet.data.datalist import DataLists, Item, load_datalists
+from monai_sam2unet.data.datasets import is_layout
 from monai_sam2unet.data.demo import ensure_demo
+from monai_sam2unet.data.joining import Folders, load_joined
+from monai_sam2unet.data.layouts import FOLDERS
+from monai_sam2unet.data.listing import Listing
 from monai_sam2unet.data.naming import counted
 from monai_sam2unet.data.pairing import picture_set
 from monai_sam2unet.errors import InputError
@@ -22,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_datalists(
-    dataset_dir: str | os.PathLike[str] | None,
+    dataset_dir: Folders | None,
     *,
     demo_dir: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
@@ -36,7 +40,8 @@ def prepare_datalists(
     """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
 
     Args:
-        dataset_dir: folder of the data set; empty for the demonstration.
+        dataset_dir: folder of the data set, or a list of several that are taken as one; empty for the
+            demonstration.
         demo_dir: where the synthetic polyps of the demonstration are drawn.
         output_dir: folder of the run.
         dataset: name of the layout, or ``auto``.
@@ -44,8 +49,8 @@ def prepare_datalists(
         val_fraction: share kept for validation, in [0, 1), where the set brings no split.
         seed: seed of the split.
         check: whether every file is read once before work begins.
-        to_learn_from: whether empty masks alone, in the training or the validation part, are an error
-            (where files are checked).
+        to_learn_from: whether a set of test pictures only is an error, and empty masks alone in the training
+            or the validation part (where files are checked).
 
     Returns:
         The lists.
@@ -63,16 +68,30 @@ def prepare_datalists(
         )
         lists = load_datalists(ensure_demo(demo_dir))
     else:
-        lists = load_datalists(
+        lists = load_joined(
             dataset_dir, dataset=dataset, datalist=datalist or None, val_fraction=val_fraction, seed=seed
         )
     logger.info("%s", lists.summary())
+    if to_learn_from and not lists.train:
+        raise InputError(_nothing_to_learn(lists, listed=bool(datalist)))
     if check:
         found = check_pairs([*lists.train, *lists.validation, *lists.test])
         if to_learn_from:
             _require_foreground(lists, set(found.empty))
     lists.write(make_folder(output_dir) / "datalist.json")
     return lists
+
+
+def _nothing_to_learn(lists: DataLists, listed: bool) -> str:
+    """What to do with a set that has test pictures only, for a message."""
+    if not listed and is_layout(FOLDERS, Listing(lists.root)):
+        way = "give --dataset folders"
+    else:
+        way = 'list them under "training" in a JSON file and give it as --datalist'
+    return (
+        f"{lists.title or lists.dataset} in {lists.root} has test pictures only: nothing to train on. An "
+        f"evaluation takes it as it is; to train on these pictures all the same, {way}"
+    )
 
 
 def _require_foreground(lists: DataLists, empty: set[str]) -> None:
