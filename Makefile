@@ -42,9 +42,11 @@ test: setup ## run the tests, without the slow ones
 slow: setup ## run the slow tests alone
 	$(PY) -m pytest -m slow || test $$? -eq 5
 
-oracles: setup ## compare the encoder with transformers' (which is installed first)
+# PySODMetrics asks for an older NumPy than ours, with which it runs too.
+oracles: setup ## compare with transformers' encoder and PySODMetrics (which are installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[oracles]"
-	$(PY) -m pytest tests/networks/weights/test_oracles.py
+	$(PIP) install -q -c constraints.txt --no-deps pysodmetrics==1.6.2
+	$(PY) -m pytest tests/networks/weights/test_oracles.py tests/metrics/test_pysodmetrics.py
 
 test-all: setup ## run all tests
 	$(PY) -m pytest

@@ -51,6 +51,13 @@ def _size(v: Any) -> bool:
     return len(sides) in (1, 2) and all(_is_whole(s) and s > 0 for s in sides)
 
 
+def _spacing(v: Any) -> bool:
+    steps = list(v) if isinstance(v, Sequence) and not isinstance(v, str) else None
+    if steps is None:
+        return _is_number(v) and v >= 0
+    return len(steps) == 2 and all(_is_number(s) and s > 0 for s in steps)
+
+
 def _scales(v: Any) -> bool:
     return isinstance(v, Sequence) and len(v) > 0 and all(_is_number(s) and s > 0 for s in v)
 
@@ -80,11 +87,15 @@ RULES: dict[str, Rule] = {
     "layer_decay": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
     "weight_decay": _number(0),
     "accumulation_steps": _whole(1),
+    "ema_decay": (lambda v: _is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     "gradient_clip": _number(0),
     "early_stopping": _whole(0),
     "val_interval": _whole(1),
     "val_fraction": (_fraction, "a number from 0 to below 1"),
     "threshold": (lambda v: _is_number(v) and 0 < v < 1, "a probability between 0 and 1"),
+    "tolerance": _number(0),
+    "spacing": (_spacing, "mm per pixel, or [rows, columns]; 0 for pixels"),
+    "min_lesion_area": _whole(0),
     "num_workers": _whole(0),
     "seed": _whole(0),
     "scales": (_scales, "a list of positive factors, such as [1.0, 1.25]"),
@@ -124,8 +135,8 @@ def check_settings(device: str | torch.device, **values: Any) -> None:
         raise InputError("\n       ".join(problems))
     if values.get("tuning", "full") != "full" and str(values.get("pretrained", "")).lower() == "none":
         logger.warning(
-            "Tuning %r leaves most of the encoder as it is, and with pretrained 'none' that is random values: "
-            "little can be learnt; take tuning 'full', or pretrained weights",
+            "Tuning %r leaves most of the encoder as it is, and with pretrained 'none' that is random: "
+            "take tuning 'full', or pretrained weights",
             values["tuning"],
         )
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from ignite.engine import Engine
 from PIL import Image
+from scipy import ndimage
+from skimage import measure
 
 from monai_sam2unet import SAM2UNet, predict
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.handlers import CaseReport
 from monai_sam2unet.networks.weights import load_model
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
@@ -83,6 +89,130 @@ def test_summary_agrees_with_the_cases(evaluated):
         assert figure["low"] <= figure["mean"] <= figure["high"]
     alarms = np.mean([int(r["predicted_pixels"]) > 0 for r in negative])
     assert summary["without_reference"]["false_alarm_rate"]["mean"] == pytest.approx(alarms)
+
+
+def test_outlines_and_lesions_of_each_case_by_independent_means(evaluated, small_set, trained):
+    """NSD and HD95 by SciPy's distance maps, lesions by scikit-image's components, from our own masks."""
+    rows = read_csv(evaluated / "metrics.csv")
+    for row in rows:
+        name = row["case"].split("/")[1]
+        mask = np.asarray(Image.open(small_set / "masks" / f"{name}.png")) >= 128
+        predicted = by_hand(small_set / "images" / f"{name}.png", trained / "models" / "model.pt") >= 0.5
+        if int(row["predicted_pixels"]) != predicted.sum():
+            continue  # a pixel on the threshold may change an outline by much
+        lesions, marks = (measure.label(m, connectivity=2) for m in (mask, predicted))
+        shares = [predicted[lesions == i].mean() for i in range(1, lesions.max() + 1)]
+        false = sum(not mask[marks == i].any() for i in range(1, marks.max() + 1))
+        expected = (len(shares), sum(share >= 0.1 for share in shares), false)
+        assert tuple(int(row[n]) for n in ("lesions", "lesions_found", "false_positives")) == expected
+        if not (mask.any() and predicted.any()):
+            assert row["hd95"] == "" and row["nsd"] == ("0.000000" if mask.any() else "")
+            continue
+        outlines = [m & ~ndimage.binary_erosion(m) for m in (mask, predicted)]
+        away = [ndimage.distance_transform_edt(~outline) for outline in outlines]
+        there, back = away[1][outlines[0]], away[0][outlines[1]]
+        assert float(row["nsd"]) == pytest.approx(np.mean(np.concatenate([there, back]) <= 3), abs=1e-6)
+        hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
+        assert float(row["hd95"]) == pytest.approx(hd95, abs=1e-4)
+
+
+def test_summary_of_outlines_and_lesions_agrees_with_the_cases(evaluated):
+    summary = json.loads((evaluated / "summary.json").read_text())
+    rows = read_csv(evaluated / "metrics.csv")
+    positive = [row for row in rows if row["reference_pixels"] != "0"]
+    nsd, hd95 = (summary["with_reference"][name] for name in ("nsd", "hd95"))
+    assert nsd["cases"] == len(positive)
+    assert nsd["mean"] == pytest.approx(np.mean([float(r["nsd"]) for r in positive]), abs=1e-6)
+    distances = [float(r["hd95"]) for r in positive if r["hd95"]]
+    assert hd95["cases"] == len(distances)
+    assert hd95["cases_without_prediction"] == len(positive) - len(distances)
+    assert hd95["mean"] == pytest.approx(np.mean(distances), abs=1e-6)
+    assert (summary["tolerance"], summary["unit_of_distances"]) == (3, "pixels")
+
+    lesions = summary["lesions"]
+    for name, column in (("lesions", "lesions"), ("found", "lesions_found"), ("false_positives",) * 2):
+        assert lesions[name] == sum(int(r[column]) for r in rows)
+    assert lesions["sensitivity"]["mean"] == pytest.approx(lesions["found"] / lesions["lesions"])
+    assert lesions["sensitivity"]["low"] <= lesions["sensitivity"]["mean"] <= lesions["sensitivity"]["high"]
+    assert lesions["false_positives_per_picture"]["mean"] == pytest.approx(
+        lesions["false_positives"] / len(rows)
+    )
+    for name in ("lesions", "found"):
+        assert sum(size[name] for size in summary["by_size"].values()) == lesions[name]
+    for size in summary["by_size"].values():
+        areas = [int(r["reference_pixels"]) / (int(r["height"]) * int(r["width"])) for r in positive]
+        inside = [
+            float(r["dice"])
+            for r, area in zip(positive, areas, strict=True)
+            if size["area_from"] <= area < size["area_to"]
+        ]
+        assert size["dice"]["cases"] == len(inside)
+        assert not inside or size["dice"]["mean"] == pytest.approx(np.mean(inside), abs=1e-6)
+
+
+def test_settings_of_the_figures(workflow, trained, small_set, tmp_path, evaluated):
+    """At 0.5 mm a pixel distances halve, and lesions below 10000 pixels are none."""
+    workflow(
+        "evaluation", dataset_dir=str(small_set), ckpt_dir=str(trained / "models"), subset="all",
+        output_dir=str(tmp_path), num_workers=0, device="cpu",
+        spacing=0.5, tolerance=1.5, min_lesion_area=10000,
+    ).run()  # fmt: skip
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    before = json.loads((evaluated / "summary.json").read_text())
+    assert summary["unit_of_distances"] == "mm" and summary["spacing"] == 0.5
+    assert summary["with_reference"]["hd95"]["mean"] == pytest.approx(
+        before["with_reference"]["hd95"]["mean"] / 2
+    )
+    # 1.5 mm are 3 pixels
+    assert summary["with_reference"]["nsd"] == pytest.approx(before["with_reference"]["nsd"])
+    assert summary["with_reference"]["dice"] == before["with_reference"]["dice"]
+    assert summary["lesions"]["lesions"] == 0 < before["lesions"]["lesions"]
+    assert summary["lesions"]["sensitivity"]["mean"] is None
+
+
+def report_on(folder, pairs, **settings):
+    """Run a report over pairs of prediction and reference, as an evaluator would; gives the summary."""
+    Image.new("RGB", (20, 16)).save(folder / "picture.png")
+    image = types.SimpleNamespace(meta={"filename_or_obj": str(folder / "picture.png")})
+    items = [{"case": f"c{i}", "image": image} for i in range(len(pairs))]
+    outputs = [
+        dict(zip(("pred", "label"), (torch.from_numpy(m)[None].float() for m in pair), strict=True))
+        for pair in pairs
+    ]
+    engine = Engine(lambda engine, batch: outputs)
+    CaseReport(folder, **settings).attach(engine)
+    engine.run([items])
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_missed_pictures_are_counted_and_specks_warned_of(tmp_path, caplog):
+    """One lesion is missed: HD95 says so beside its mean, NSD is 0; a single pixel is suspicious."""
+    lesion, speck, nothing = (np.zeros((16, 20), bool) for _ in range(3))
+    lesion[4:10, 4:10] = speck[4:10, 4:10] = speck[15, 19] = True
+    with caplog.at_level(logging.INFO):
+        summary = report_on(
+            tmp_path, [(lesion, lesion), (nothing, lesion), (lesion, speck), (lesion, nothing)]
+        )
+    with_reference = summary["with_reference"]
+    assert with_reference["nsd"]["cases"] == 3
+    # of the speck's outline of 20 + 1 pixels and the lesion's 20 all but the speck are at distance 0
+    assert with_reference["nsd"]["mean"] == pytest.approx((1 + 0 + 40 / 41) / 3)
+    assert (with_reference["hd95"]["cases"], with_reference["hd95"]["cases_without_prediction"]) == (2, 1)
+    assert with_reference["hd95"]["mean"] == 0  # one pixel of 21 is less than 5 %
+    # the lesion of 36 of 320 pixels is large, the speck small
+    assert (summary["by_size"]["large"]["lesions"], summary["by_size"]["large"]["found"]) == (3, 2)
+    assert (summary["by_size"]["small"]["lesions"], summary["by_size"]["small"]["found"]) == (1, 0)
+    assert "1 more have no prediction" in caplog.text
+    assert "2 of 4 found (small 0/1, medium 0/0, large 2/3)" in caplog.text
+    assert "1 of 4 lesions have fewer than 10 pixels" in caplog.text
+    assert "false positives: 1, 0.25 per picture" in caplog.text
+
+
+def test_specks_can_be_left_out(tmp_path, caplog):
+    lesion = np.zeros((16, 20), bool)
+    lesion[4:10, 4:10] = lesion[15, 19] = True
+    summary = report_on(tmp_path, [(lesion, lesion)], min_lesion_area=10)
+    assert summary["lesions"]["lesions"] == 1 and "fewer than" not in caplog.text
 
 
 def test_validation_dice_of_training_is_that_of_evaluation(workflow, trained, small_set, tmp_path):

@@ -1,10 +1,9 @@
-"""Overlap at a fixed operating point, and bootstrap intervals."""
+"""Overlap at a fixed operating point."""
 
 import math
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +13,9 @@ from monai.metrics.confusion_matrix import compute_confusion_matrix_metric
 from monai.metrics.meandice import compute_dice
 from scipy.spatial import distance
 
-from monai_sam2unet.metrics import OVERLAP_NAMES, bootstrap_interval, overlap
+from monai_sam2unet.metrics import OVERLAP_NAMES, overlap
 
 NAN = float("nan")
-
-
-# --- overlap
 
 
 @pytest.mark.parametrize(
@@ -125,95 +121,3 @@ def test_masks_that_are_not_binary_are_named():
 def test_different_shapes_are_named():
     with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(3, 2\); resize the prediction"):
         overlap(np.zeros((2, 3)), np.zeros((3, 2)))
-
-
-# --- intervals
-
-
-def sample(size=60, seed=1):
-    return np.random.default_rng(seed).beta(8, 2, size)
-
-
-@pytest.mark.parametrize("size", [10, 60, 300])
-def test_interval_equals_scipys(size):
-    values = sample(size)
-    ours = bootstrap_interval(values, resamples=20000)
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=20000, rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert ours["mean"] == pytest.approx(values.mean())
-    assert ours["cases"] == size
-    # Two sets of draws: a bound's own deviation is about 1.2 % of the interval's width at 20000 draws.
-    tolerance = 0.05 * (theirs.high - theirs.low)
-    assert ours["low"] == pytest.approx(theirs.low, abs=tolerance)
-    assert ours["high"] == pytest.approx(theirs.high, abs=tolerance)
-
-
-def test_interval_equals_the_normal_one_for_many_cases():
-    values = np.random.default_rng(0).normal(0.8, 0.1, 2000)
-    half = scipy.stats.norm.ppf(0.975) * values.std() / math.sqrt(2000)
-    ours = bootstrap_interval(values, resamples=10000)
-    assert ours["low"] == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert ours["high"] == pytest.approx(values.mean() + half, abs=0.1 * half)
-
-
-def test_copies_within_a_group_bring_no_certainty():
-    values = sample(20)
-    groups = [f"patient{i:02d}" for i in range(20)]
-    one = bootstrap_interval(values, groups)
-    copies = bootstrap_interval(np.repeat(values, 5), np.repeat(groups, 5))
-    for key in ("mean", "low", "high"):
-        assert copies[key] == pytest.approx(one[key])
-    assert copies["cases"] == 100
-    ignored = bootstrap_interval(np.repeat(values, 5))
-    assert ignored["high"] - ignored["low"] < 0.6 * (one["high"] - one["low"])  # sqrt(1/5) is 0.45
-
-
-def test_whole_groups_are_drawn():
-    """Of two groups, one of 0 and one of 1 only, samples have the means 0, 0.75 and 1."""
-    interval = bootstrap_interval([0, 1, 1, 1], ["a", "b", "b", "b"])
-    assert interval == {"mean": 0.75, "low": 0, "high": 1, "cases": 4}
-
-
-def test_the_order_of_groups_does_not_matter():
-    values, groups = sample(30), [f"p{i % 7}" for i in range(30)]
-    order = np.random.default_rng(0).permutation(30)
-    one = bootstrap_interval(values, groups)
-    other = bootstrap_interval(values[order], [groups[i] for i in order])
-    assert tuple(other.values()) == pytest.approx(tuple(one.values()))
-
-
-def test_one_group_alone_has_no_spread():
-    interval = bootstrap_interval([0.2, 0.4], ["a", "a"])
-    assert tuple(interval.values()) == pytest.approx((0.3, 0.3, 0.3, 2))
-
-
-def test_undefined_cases_are_left_out():
-    values = sample(20)
-    for groups in (None, [f"p{i:02d}" for i in range(20)]):
-        expected = bootstrap_interval(values, groups)
-        more = [*values, NAN]
-        assert bootstrap_interval(more, groups and [*groups, "z"]) == expected
-        assert bootstrap_interval([NAN, *values], groups and ["a", *groups]) == expected
-
-
-@pytest.mark.parametrize(("values", "groups"), [([], None), ([NAN, NAN], None), ([NAN], ["a"]), ([], [])])
-def test_no_cases_are_nan(values, groups):
-    interval = bootstrap_interval(values, groups)
-    assert interval["cases"] == 0
-    assert all(math.isnan(interval[key]) for key in ("mean", "low", "high"))
-
-
-def test_repeatable_by_seed():
-    values = sample()
-    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
-    assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
-
-
-@settings(max_examples=60)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 99))
-def test_interval_lies_within_the_values(values, seed):
-    interval = bootstrap_interval(values, resamples=200, seed=seed)
-    low, high = min(values) - 1e-9, max(values) + 1e-9
-    assert low <= interval["low"] <= interval["high"] <= high
-    assert low <= interval["mean"] <= high

@@ -15,14 +15,15 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from monai_sam2unet.files import make_folder, write_atomically, write_json
-from monai_sam2unet.metrics import OVERLAP_NAMES, bootstrap_interval, overlap
+from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize
+from monai_sam2unet.metrics.summary import SPECK
 from monai_sam2unet.pictures import open_picture, overlay, write_png
 
 __all__ = ["CaseReport", "SegmentationWriter"]
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("case", "group", "height", "width", "reference_pixels", "predicted_pixels", *OVERLAP_NAMES)
+COLUMNS = ("case", "group", *CASE_COLUMNS)
 
 
 class CaseReport:
@@ -35,14 +36,26 @@ class CaseReport:
         output_dir: where the three files go.
         settings: what is written into the summary about the run (plain JSON values).
         shown: cases in each row (best, median, worst) of the figure.
+        tolerance: distance from outline to outline that NSD takes as right, in pixels, or mm with a spacing.
+        spacing: mm between pixels of all pictures, one number or (rows, columns); None for pixels.
+        min_lesion_area: pixels below which a connected component is no lesion and no false positive.
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike[str], settings: Mapping[str, Any] | None = None, shown: int = 4
+        self,
+        output_dir: str | os.PathLike[str],
+        settings: Mapping[str, Any] | None = None,
+        shown: int = 4,
+        tolerance: float = 3.0,
+        spacing: float | Sequence[float] | None = None,
+        min_lesion_area: int = 0,
     ) -> None:
         self.output_dir = make_folder(output_dir)
         self.settings = dict(settings or {})
         self.shown = shown
+        self.tolerance = tolerance
+        self.spacing = spacing
+        self.min_lesion_area = min_lesion_area
         self.rows: list[dict[str, Any]] = []
         self.pictures: list[tuple[str, bytes]] = []
 
@@ -65,11 +78,7 @@ class CaseReport:
                 {
                     "case": item["case"],
                     "group": item.get("group", item["case"]),
-                    "height": reference.shape[0],
-                    "width": reference.shape[1],
-                    "reference_pixels": int(reference.sum()),
-                    "predicted_pixels": int(prediction.sum()),
-                    **overlap(prediction, reference),
+                    **case_figures(prediction, reference, self.tolerance, self.spacing, self.min_lesion_area),
                 }
             )
             # a mask of 600x600 takes about 1 kB this way: thousands of cases stay in memory
@@ -90,47 +99,53 @@ class CaseReport:
         self._log(summary)
 
     def summary(self) -> dict[str, Any]:
-        """Means with 95 % bootstrap intervals over the cases that have a lesion, and false alarms."""
-        groups = [row["group"] for row in self.rows]
-        clustered = len(set(groups)) < len(groups)
-        figures = {}
-        for name in OVERLAP_NAMES:
-            values = [row[name] if row["reference_pixels"] else float("nan") for row in self.rows]
-            figures[name] = _jsonable(bootstrap_interval(values, groups))
-        negatives = [row for row in self.rows if row["reference_pixels"] == 0]
-        alarms = [float(row["predicted_pixels"] > 0) for row in negatives]
-        areas = [row["predicted_pixels"] / (row["height"] * row["width"]) for row in negatives]
-        own = [row["group"] for row in negatives]
+        """What is known of the run, and its figures with 95 % bootstrap intervals; None where undefined."""
+        clustered = len({row["group"] for row in self.rows}) < len(self.rows)
+        figures: dict[str, Any] = _jsonable(summarize(self.rows))
         return {
             **self.settings,
             "protocol": "fixed: per picture at its own size, mean over pictures, 95 % bootstrap interval"
             + (" over groups" if clustered else " over pictures"),
+            "unit_of_distances": "pixels" if self.spacing is None else "mm",
             "cases": len(self.rows),
-            "with_reference": {"cases": len(self.rows) - len(negatives), **figures},
-            "without_reference": {
-                "cases": len(negatives),
-                "false_alarm_rate": _jsonable(bootstrap_interval(alarms, own)),
-                "false_area_fraction": _jsonable(bootstrap_interval(areas, own)),
-            },
+            **figures,
         }
 
     def _log(self, summary: dict[str, Any]) -> None:
         """Say the figures in a few lines."""
         positive, negative = summary["with_reference"], summary["without_reference"]
-        for name in OVERLAP_NAMES if positive["cases"] else ():
-            figure = positive[name]
+        if positive["cases"]:
+            unit = summary["unit_of_distances"]
+            for name in OVERLAP_NAMES:
+                logger.info("%-11s %s", name, _interval(positive[name]))
+            logger.info("%-11s %s, within %g %s", "nsd", _interval(positive["nsd"]), self.tolerance, unit)
             logger.info(
-                "%-11s %.4f  (95 %% interval %.4f to %.4f, %d cases)",
-                name,
-                figure["mean"] if figure["mean"] is not None else float("nan"),
-                figure["low"] if figure["low"] is not None else float("nan"),
-                figure["high"] if figure["high"] is not None else float("nan"),
-                figure["cases"],
-            )
+                "%-11s %s, in %s; %d more have no prediction",
+                "hd95", _interval(positive["hd95"], 2), unit, positive["hd95"]["cases_without_prediction"],
+            )  # fmt: skip
+            self._log_lesions(summary)
+        if self.rows:
+            false = summary["lesions"]["false_positives"]
+            logger.info("false positives: %d, %.2f per picture", false, false / len(self.rows))
         if negative["cases"]:
             rate = negative["false_alarm_rate"]["mean"]
             logger.info("false alarms on %.1f %% of %d empty cases", 100 * rate, negative["cases"])
         logger.info("Report: %s (metrics.csv, summary.json, cases.png)", self.output_dir)
+
+    def _log_lesions(self, summary: dict[str, Any]) -> None:
+        """Say how many lesions were found, and whether some of them may be none."""
+        of_size = (f"{name} {s['found']}/{s['lesions']}" for name, s in summary["by_size"].items())
+        logger.info(
+            "lesions     %d of %d found (%s)",
+            summary["lesions"]["found"], summary["lesions"]["lesions"], ", ".join(of_size),
+        )  # fmt: skip
+        specks = sum(row["specks"] for row in self.rows)
+        if specks:
+            logger.warning(
+                "%d of %d lesions have fewer than %d pixels and may be specks of the masks; "
+                "--min_lesion_area %d leaves them out",
+                specks, summary["lesions"]["lesions"], SPECK, SPECK,
+            )  # fmt: skip
 
     def _draw(self) -> None:
         """Draw the best, median and worst cases by Dice in one figure."""
@@ -232,6 +247,15 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _jsonable(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: null stands for undefined."""
-    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in figures.items()}
+def _interval(figure: Mapping[str, Any], decimals: int = 4) -> str:
+    """A mean with its interval and number of cases, for the log."""
+    mean, low, high = (float("nan") if figure[k] is None else figure[k] for k in ("mean", "low", "high"))
+    numbers = f"{mean:.{decimals}f}  (95 % interval {low:.{decimals}f} to {high:.{decimals}f}, "
+    return f"{numbers}{figure['cases']} cases)"
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON has no NaN: None stands for undefined, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: _jsonable(v) for k, v in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value

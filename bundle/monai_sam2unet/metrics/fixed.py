@@ -6,13 +6,12 @@ overlap says nothing there, the question is whether (and how much) was found tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OVERLAP_NAMES", "Interval", "Overlap", "bootstrap_interval", "overlap"]
+__all__ = ["OVERLAP_NAMES", "Overlap", "binary_pair", "overlap"]
 
 OVERLAP_NAMES = ("dice", "iou", "precision", "recall", "specificity")
 """Figures of one case, each in [0, 1], higher is better."""
@@ -26,15 +25,6 @@ class Overlap(TypedDict):
     precision: float
     recall: float
     specificity: float
-
-
-class Interval(TypedDict):
-    """Mean of some cases and its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-    cases: int
 
 
 def overlap(prediction: npt.ArrayLike, reference: npt.ArrayLike) -> Overlap:
@@ -57,12 +47,7 @@ def overlap(prediction: npt.ArrayLike, reference: npt.ArrayLike) -> Overlap:
         >>> overlap([[1, 1, 0]], [[0, 1, 1]])["dice"]
         0.5
     """
-    p, r = _binary("prediction", prediction), _binary("reference", reference)
-    if p.shape != r.shape:
-        raise ValueError(
-            f"prediction and reference must have one shape, got {p.shape} and {r.shape}; "
-            "resize the prediction to the reference"
-        )
+    p, r = binary_pair(prediction, reference)
     tp = int(np.count_nonzero(p & r))
     fp = int(np.count_nonzero(p)) - tp
     fn = int(np.count_nonzero(r)) - tp
@@ -80,37 +65,21 @@ def overlap(prediction: npt.ArrayLike, reference: npt.ArrayLike) -> Overlap:
     )
 
 
-def bootstrap_interval(
-    values: Sequence[float], groups: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Mean over cases with its 95 % percentile bootstrap interval.
+def binary_pair(
+    prediction: npt.ArrayLike, reference: npt.ArrayLike
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Both masks as bool.
 
-    Args:
-        values: one figure a case; NaN (undefined) is left out.
-        groups: patient or sequence of each case; whole groups are drawn where it is given, since cases of
-            one group are alike.
-        resamples: number of bootstrap samples.
-        seed: seed of the draws.
-
-    Returns:
-        Mean, lower and upper bound (2.5 and 97.5 %), and the number of cases that count. NaN without cases.
+    Raises:
+        ValueError: if the shapes differ or a value is neither 0 nor 1.
     """
-    array = np.asarray(values, dtype=np.float64)
-    kept = ~np.isnan(array)
-    labels = (
-        np.arange(array.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
-    array, labels = array[kept], labels[kept]
-    if array.size == 0:
-        return Interval(mean=float("nan"), low=float("nan"), high=float("nan"), cases=0)
-    _, labels = np.unique(labels, return_inverse=True)
-    sums, counts = np.bincount(labels, weights=array), np.bincount(labels)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    # how often each group is drawn, per resample
-    draws = rng.multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=resamples)
-    means = (draws @ sums) / (draws @ counts)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(mean=float(array.mean()), low=float(low), high=float(high), cases=int(array.size))
+    p, r = _binary("prediction", prediction), _binary("reference", reference)
+    if p.shape != r.shape:
+        raise ValueError(
+            f"prediction and reference must have one shape, got {p.shape} and {r.shape}; "
+            "resize the prediction to the reference"
+        )
+    return p, r
 
 
 def _binary(name: str, mask: npt.ArrayLike) -> npt.NDArray[np.bool_]:
