@@ -175,6 +175,14 @@ def spoilt(name, value):
         ),
         (spoilt("head.weight", float("nan")), r"NaN or infinite values: 1 \(head\.weight\)"),
         (spoilt("encoder.blocks.2.attn.qkv.weight", float("inf")), "NaN or infinite values: 1 .*qkv"),
+        (  # finite in float64, but not in the network
+            lambda s: s.update({"head.weight": s["head.weight"].double() + 1e300}),
+            r"NaN or infinite values: 1 \(head\.weight\)",
+        ),
+        (
+            lambda s: s.update({"head.weight": s["head.weight"].to_sparse()}),
+            r"wrong type: 1 \(head\.weight torch\.float32 sparse_coo\)",
+        ),
         (
             lambda s: s.update({"head.weight": s["head.weight"].to(torch.int8)}),
             r"wrong type: 1 \(head\.weight torch\.int8\); expected float32, float16, bfloat16 or float64$",

@@ -174,6 +174,8 @@ def test_a_published_base_file_names_its_download(tmp_path, sam, size):
         lambda c: c["base"].pop("sha256"),
         lambda c: c.pop("architecture"),
         lambda c: c["architecture"].update(decoder_channels="many"),
+        lambda c: c["architecture"].update(in_channels=10**9),
+        lambda c: c["architecture"].update(adapter_dim=-1),
     ],
 )
 def test_damaged_notes_are_refused(base_file, tmp_path, change):

@@ -7,7 +7,6 @@ Nothing is loaded in part unless a part is asked for by name.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +28,9 @@ __all__ = ["WeightFile", "architecture", "fit_first_layer", "problems_of", "read
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types of weights that are taken; they become those of the network."""
+
+LARGEST = torch.finfo(torch.float32).max
+"""A greater number would be infinite in the network."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _check(
     """Raise ValueError unless the tensors are those expected, of a known type and finite."""
     problems = problems_of(tensors, expected, unknown)
     if not problems:
-        types = [f"{n} {t.dtype}" for n, t in tensors.items() if not _right_type(t, expected[n])]
+        types = [f"{n} {_type(t)}" for n, t in tensors.items() if not _right_type(t, expected[n])]
         if types:
             problems.append(f"wrong type: {listed(types)}; expected float32, float16, bfloat16 or float64")
     if not problems:
@@ -204,17 +206,23 @@ def _right_type(tensor: Tensor, expected: Tensor) -> bool:
 
     Counters of batches may be of any real type: a file made by ``tensor.half()`` for each tensor has them so.
     """
-    if expected.is_floating_point():
-        return tensor.dtype in FLOATS
-    return not tensor.is_complex() and not tensor.is_quantized
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        return False
+    return tensor.dtype in FLOATS or not expected.is_floating_point()
+
+
+def _type(tensor: Tensor) -> str:
+    """A tensor's type for a message, with how it is stored where that is out of the ordinary."""
+    stored = "" if tensor.layout == torch.strided else f" {str(tensor.layout).removeprefix('torch.')}"
+    return f"{tensor.dtype}{stored}"
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all values are finite; extremes carry NaN and infinity along, and need no second tensor."""
+    """Whether all values are finite in float32; extremes carry NaN along, and need no second tensor."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     low, high = torch.aminmax(tensor)
-    return math.isfinite(low) and math.isfinite(high)
+    return float(low) >= -LARGEST and float(high) <= LARGEST  # neither holds for NaN
 
 
 def _size(tensors: Mapping[str, Tensor], pattern: str, axis: int, default: int) -> int:

@@ -22,6 +22,9 @@ __all__ = ["BaseFile", "find_base", "load_trained", "noted_base", "trained_only"
 NUMBERS = ("in_channels", "out_channels", "adapter_dim", "decoder_channels")
 """Arguments of `SAM2UNet`, besides the variant, that a checkpoint notes."""
 
+MOST = 4096
+"""More channels than this no network has: a number that would fill the memory is not believed."""
+
 
 @dataclass(frozen=True)
 class BaseFile:
@@ -111,6 +114,8 @@ def noted_base(content: Any, path: str | Path) -> tuple[BaseFile, dict[str, Any]
         # the name alone: a file must not lead the reader out of the folder
         reference = BaseFile(Path(base["name"]).name, str(base["sha256"]), int(base["size"]))
         numbers = {name: int(found[name]) for name in NUMBERS}
+        if not all(0 <= number <= MOST for number in numbers.values()):
+            raise ValueError(f"expected channels of 0 to {MOST}, got {numbers}")
         return reference, {"variant": str(found["variant"]), **numbers}
     except (KeyError, TypeError, ValueError) as e:
         raise InputError(
