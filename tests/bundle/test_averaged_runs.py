@@ -9,11 +9,8 @@ import torch
 from ignite.engine import Events
 
 from monai_sam2unet.networks.weights import read_weights
+from tests.bundle.finished import last
 from tests.weight_files import equal, network, sam2
-
-
-def last(folder):
-    return torch.load(folder / "models" / "checkpoint_last.pt", weights_only=True)
 
 
 def averaged(folder):

@@ -14,6 +14,7 @@ from PIL import Image
 from monai_sam2unet import predict
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import load_model, read_weights
+from tests.bundle.finished import input_error, last
 from tests.weight_files import equal, network, sam2
 
 
@@ -29,17 +30,6 @@ def base(tmp_path_factory):
 def start(base):
     """Settings that start a training from the file."""
     return {"pretrained": str(base), "pretrained_dir": str(base.parent)}
-
-
-def last(folder):
-    return torch.load(folder / "models" / "checkpoint_last.pt", weights_only=True)
-
-
-def refusal(error):
-    """The message of the user's error that MONAI wrapped."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 def whole(folder, base):
@@ -130,7 +120,7 @@ def test_a_missing_base_stops_before_anything_is_written(runs, workflow, tmp_pat
             "inference", input=str(tmp_path), ckpt_dir=str(runs["trained"] / "models"),
             pretrained_dir=str(tmp_path / "nowhere"), output_dir=str(tmp_path / "out"), device="cpu",
         ).run()  # fmt: skip
-    assert "needs its base file base.pt" in refusal(caught.value)
+    assert "needs its base file base.pt" in input_error(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -160,14 +150,14 @@ def test_resuming_from_another_base_is_refused(train, runs, base, tmp_path):
     tuning = last(runs["trained"])["settings"]["tuning"]
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, pretrained=str(tmp_path / "other.pt"), tuning=tuning, save="trained", resume=True)
-    message = refusal(caught.value)
+    message = input_error(caught.value)
     assert "trained from base.pt (SHA-256" in message and "starts from other.pt (SHA-256" in message
 
 
 def test_saving_only_what_was_trained_needs_a_base(train, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, save="trained")
-    assert "pretrained is none; give --save all" in refusal(caught.value)
+    assert "pretrained is none; give --save all" in input_error(caught.value)
 
 
 def test_training_goes_on_from_a_whole_model(train, runs, base, tmp_path):

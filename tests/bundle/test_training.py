@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 
@@ -17,30 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from monai_sam2unet.data import load_datalists
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import load_model, read_weights
+from tests.bundle.finished import history, input_error, last
+from tests.weight_files import equal
 
 
 def model(folder):
     return read_weights(folder / "models" / "model.pt").tensors
-
-
-def last(folder):
-    return torch.load(folder / "models" / "checkpoint_last.pt", weights_only=True)
-
-
-def history(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
-
-
-def input_error(error):
-    """The message of the user's error that MONAI wrapped."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 def test_what_a_run_writes(trained, small_set):
@@ -78,7 +59,7 @@ def test_checkpoint_names_suit_monai_label(trained):
 
 def test_a_seeded_run_repeats_exactly(train, trained, tmp_path):
     train(tmp_path)
-    assert same(model(tmp_path), model(trained))
+    assert equal(model(tmp_path), model(trained))
     assert [r["loss"] for r in history(tmp_path)] == [r["loss"] for r in history(trained)]
 
 
@@ -86,12 +67,12 @@ def test_workers_change_nothing_but_speed_of_a_repeat(train, tmp_path):
     """With loader processes, too, a run repeats exactly."""
     for name in ("a", "b"):
         train(tmp_path / name, num_workers=2, max_epochs=1)
-    assert same(model(tmp_path / "a"), model(tmp_path / "b"))
+    assert equal(model(tmp_path / "a"), model(tmp_path / "b"))
 
 
 def test_another_seed_gives_another_run(train, trained, tmp_path):
     train(tmp_path, seed=1)
-    assert not same(model(tmp_path), model(trained))
+    assert not equal(model(tmp_path), model(trained))
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(train, prepare, trained, tmp_path):
@@ -103,8 +84,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(train, prepare, trained, tmp_pa
     assert last(tmp_path)["epoch"] == 1
     train(tmp_path, resume="true")
     assert last(tmp_path)["epoch"] == 2
-    assert same(last(tmp_path)["network"], last(trained)["network"])
-    assert same(model(tmp_path), model(trained))
+    assert equal(last(tmp_path)["network"], last(trained)["network"])
+    assert equal(model(tmp_path), model(trained))
     columns = ("epoch", "loss", "validation_dice", "learning_rate")
     assert [[r[c] for c in columns] for r in history(tmp_path)] == [
         [r[c] for c in columns] for r in history(trained)
@@ -155,8 +136,8 @@ def test_ctrl_c_in_a_later_epoch_changes_nothing_in_the_end(train, prepare, trai
         made.run()
     assert "Interrupted in epoch 2" in caplog.text and "goes on from the end of epoch 1" in caplog.text
     train(tmp_path, resume=True)
-    assert same(last(tmp_path)["network"], last(trained)["network"])
-    assert same(model(tmp_path), model(trained))
+    assert equal(last(tmp_path)["network"], last(trained)["network"])
+    assert equal(model(tmp_path), model(trained))
 
 
 def test_nan_stops_and_names_the_batch(prepare, tmp_path):
@@ -193,7 +174,7 @@ def test_without_validation_the_last_epoch_is_the_model(train, small_set, tmp_pa
             name = item["image"].split("/")[1]
             (data / kind / name).write_bytes((small_set / kind / name).read_bytes())
     train(tmp_path, dataset_dir=str(data), val_fraction=0)
-    assert same(model(tmp_path), last(tmp_path)["network"])
+    assert equal(model(tmp_path), last(tmp_path)["network"])
     assert [row["validation_dice"] for row in history(tmp_path)] == ["", ""]
 
 

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import pytest
 import torch
 from ignite.engine import Events
 
+from tests.bundle.finished import history, input_error, last
+
 # Parameters of nano that learn: tests/networks/test_tuning.py adds them up layer by layer.
 LEARNING = {"adapters": 550_947, "full": 1_324_707, "frozen": 525_795, "lora": 550_947, "bitfit": 532_059}
-
-
-def last(folder):
-    return torch.load(folder / "models" / "checkpoint_last.pt", weights_only=True)
-
-
-def history(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def refusal(error):
-    """The message of the user's error that MONAI wrapped."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 @pytest.mark.parametrize("tuning", LEARNING)
@@ -92,10 +77,10 @@ def test_resume_refuses_another_tuning(train, tmp_path):
     train(tmp_path, max_epochs=1, tuning="frozen")
     with pytest.raises(RuntimeError) as caught:
         train(tmp_path, max_epochs=1, tuning="lora", resume=True)
-    assert "tuning: frozen there, lora now" in refusal(caught.value)
+    assert "tuning: frozen there, lora now" in input_error(caught.value)
 
 
 def test_settings_that_exclude_each_other(prepare, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         prepare(tmp_path, tuning="lora", layer_decay=0.8)
-    assert "layer_decay 0.8 needs tuning 'full', got 'lora'" in refusal(caught.value)
+    assert "layer_decay 0.8 needs tuning 'full', got 'lora'" in input_error(caught.value)
