@@ -7,7 +7,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from torch.utils.data import DataLoader, Dataset
 
-from monai_sam2unet.commandline import check_ids, short_errors
+from monai_sam2unet.commandline import check_ids, sets_in, short_errors
 from monai_sam2unet.errors import InputError
 
 
@@ -207,9 +207,62 @@ def test_an_id_that_is_referred_to_is_taken(tmp_path):
     assert run_bundle(tmp_path, config, further=1, nested={"x": 1}) == [5]
 
 
-def test_ids_of_the_bundles_other_configs_are_taken(tmp_path):
+def test_parts_of_the_bundles_other_configs_are_taken(tmp_path):
     others = [("inference.json", {"threshold": 0.5, "saver#x": 1})]
-    assert run_bundle(tmp_path, others=others, threshold=0.3, saver=1) == [4]
+    assert run_bundle(tmp_path, others=others, saver=1) == [4]
+
+
+OTHERS = [
+    ("inference.json", {"threshold": 0.5, "overlays": False, "run": ["$@threshold"]}),
+    ("salient.json", {"data_dir": "datasets", "max_epochs": 9}),
+    ("marine.json", {"data_dir": "datasets", "threshold": 0.4}),
+]
+
+
+def test_a_setting_of_configs_that_are_not_loaded_is_refused(tmp_path):
+    with pytest.raises(Exception) as caught:
+        run_bundle(tmp_path, others=OTHERS, overlays=True, data_dir="mine")
+    assert cause(caught.value).splitlines() == [
+        "setting 'overlays' has no effect here, nothing refers to it: leave it out, or give in "
+        "--config_file what it belongs to: inference.json",
+        "       setting 'data_dir' has no effect here, nothing refers to it: leave it out, or give in "
+        "--config_file what it belongs to: marine.json or salient.json",
+    ]
+
+
+def test_a_setting_that_an_overlay_refers_to_is_taken(tmp_path):
+    overlay = {"data_dir": "datasets", "run": ["$@data_dir"]}
+    assert run_bundle(tmp_path, overlay, others=OTHERS, data_dir="mine") == ["mine"]
+    # as it came, and what it is for was set in its place
+    assert run_bundle(tmp_path, {"data_dir": "datasets"}, others=OTHERS) == [4]
+
+
+def test_any_setting_of_a_config_that_is_loaded_is_taken(tmp_path):
+    """A setting of `inference.json` whose use was overridden, such as `ckpt_dir` beside `checkpoint`."""
+    loaded = {"threshold": 0.5, "overlays": False}
+    assert run_bundle(tmp_path, loaded, others=OTHERS, overlays=True) == [4]
+
+
+def test_the_folders_of_data_sets(tmp_path, monkeypatch):
+    for name in ("CAMO", "COD10K-v3"):
+        (tmp_path / name).mkdir()
+    both = [str(tmp_path / "COD10K-v3"), str(tmp_path / "CAMO")]
+    assert sets_in(tmp_path, "CAMO") == both[1]
+    assert sets_in(tmp_path, "COD10K-v3", "CAMO") == both
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert sets_in(f"~/{tmp_path.name}", "CAMO") == both[1]
+    monkeypatch.chdir(tmp_path)
+    assert sets_in(".", "COD10K-v3", "CAMO") == both
+
+
+def test_missing_folders_of_data_sets_are_named(tmp_path):
+    (tmp_path / "CAMO").mkdir()
+    with pytest.raises(InputError) as caught:
+        sets_in(tmp_path, "COD10K-v3", "CAMO")
+    assert str(caught.value) == (
+        f"no such folder: {tmp_path / 'COD10K-v3'}; unpack the data there as downloaded, or name the folder "
+        "that holds COD10K-v3 and CAMO: --data_dir DIR"
+    )
 
 
 def test_the_metadata_is_no_config(tmp_path):

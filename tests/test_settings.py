@@ -44,6 +44,13 @@ CASES = [
     ("gradient_clip", [-0.1, "off"], "a number at least 0", [0, 1.5]),
     ("early_stopping", [-1, 2.5], WHOLE0, [0, 10]),
     ("val_interval", [0, "1"], WHOLE1, [1]),
+    (
+        "protocol",
+        ["sam", "Paper", None, 1],
+        "one of paper, hetnet, masnet, fixed",
+        ["paper", "hetnet", "masnet", "fixed"],
+    ),
+    ("key_metric", ["", None, 0.5, ["dice"]], "the name of a figure of the protocol", ["dice", "Smeasure"]),
     ("val_fraction", [-0.1, 1, 1.5, "0.1", True], "a number from 0 to below 1", [0, 0.1, 0.99]),
     ("threshold", [0, 1, -1, "0.5", None], "a probability between 0 and 1", [0.5, 0.01]),
     ("tolerance", [-1, "3", None, float("inf")], "a number at least 0", [0, 3, 2.5]),
@@ -144,6 +151,43 @@ def test_joint_problems_are_named_at_once():
         check_settings("cpu", amp="fp16", input_size=100)
     assert [line.split()[0] for line in str(caught.value).splitlines()] == ["amp", "input_size"]
     assert "amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'" in str(caught.value)
+
+
+def test_joint_problems_are_named_with_the_others():
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", batch_size=0, input_size=100, protocol="hetnet", key_metric="dice")
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert [line.split()[0] for line in lines] == ["batch_size", "input_size", "key_metric"]
+    with pytest.raises(InputError) as caught:  # what is wrong by itself is not compared with anything
+        check_settings("cpu", input_size="352", protocol="none", key_metric="dice", amp="fp16")
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert [line.split()[0] for line in lines] == ["input_size", "protocol", "amp"]
+
+
+# the figures of each protocol as docs/metrics.md lists them, without those that are better if lower
+HIGHER = {
+    "paper": "meandice, meaniou, maxdice, maxiou, Smeasure, wFmeasure, adpFm, meanFm, maxFm, adpEm, meanEm, "
+    "maxEm, sample_bidice, sample_biiou, overall_bidice, overall_biiou",
+    "hetnet": "iou, f_measure, acc",
+    "masnet": "mIoU, Smeasure, wFmeasure, meanEm",
+    "fixed": "dice, iou, precision, recall, specificity",
+}
+
+
+@pytest.mark.parametrize("protocol", HIGHER)
+def test_the_key_metric_is_a_figure_of_the_protocol(protocol):
+    figures = HIGHER[protocol].split(", ")
+    for figure in figures:
+        check_settings("cpu", protocol=protocol, key_metric=figure)
+    lower = ["MAE", "mae", "ber", "false_alarm_rate", "false_area_fraction"]
+    others = {figure for names in HIGHER.values() for figure in names.split(", ")} - set(figures)
+    for figure in [*lower, *others, "Dice", "validation_dice"]:
+        with pytest.raises(InputError) as caught:
+            check_settings("cpu", protocol=protocol, key_metric=figure)
+        assert str(caught.value) == (
+            f"key_metric must be a figure of protocol '{protocol}' of which higher is better "
+            f"({HIGHER[protocol]}), got '{figure}'"
+        )
 
 
 @pytest.mark.parametrize("tuning", ["adapters", "frozen", "lora", "bitfit"])

@@ -9,9 +9,10 @@ import difflib
 import inspect
 import json
 import logging
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,7 @@ from monai.bundle import ConfigWorkflow
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.settings import RULES, check_settings
 
-__all__ = ["bundle_root", "check_ids", "check_values", "short_errors"]
+__all__ = ["bundle_root", "check_ids", "check_values", "sets_in", "short_errors"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,27 +83,56 @@ def bundle_root() -> str:
     return "." if workflow is None else str(Path(workflow.config_root_path).parent)
 
 
+def sets_in(data_dir: str | os.PathLike[str], *names: str) -> str | list[str]:
+    """The folders of data sets below the one that they were downloaded to.
+
+    Args:
+        data_dir: that folder, ``~`` expanded.
+        names: of the folders of the sets, as unpacked.
+
+    Returns:
+        The path of the one, or of each of several, as ``dataset_dir`` takes them.
+
+    Raises:
+        InputError: naming the folders that are not there.
+    """
+    parent = os.path.abspath(os.path.expanduser(data_dir))
+    folders = [os.path.join(parent, name) for name in names]
+    missing = [folder for folder in folders if not os.path.isdir(folder)]
+    if missing:
+        raise InputError(
+            f"no such folder: {', '.join(missing)}; unpack the data there as downloaded, or name the folder "
+            f"that holds {' and '.join(names)}: --data_dir DIR"
+        )
+    return folders[0] if len(folders) == 1 else folders
+
+
 def check_ids() -> None:
     """See that every top-level id of the running config is one that means something.
 
     MONAI takes any ``--name value`` and passes over a misspelt one in silence. An id is accepted if one of
-    the bundle's own configs has it, or if another item refers to it.
+    the bundle's own configs has it, or if another item refers to it. One that only configs which are not
+    loaded would use is refused, since setting it would change nothing.
 
     Raises:
-        InputError: naming the unknown ids, each with the closest known one.
+        InputError: naming the unknown ids, each with the closest known one, and those without effect.
     """
     workflow = _running_workflow()
     if workflow is None:
         return  # not started through a workflow, so there is no command line to check
     config = workflow.parser.get()
+    files = {
+        path.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(Path(workflow.config_root_path).glob("*.json"))
+        if path.name != "metadata.json"
+    }
     known = {workflow.run_id, workflow.init_id, workflow.final_id, "_meta_", "save_execute_config"}
-    for path in sorted(Path(workflow.config_root_path).glob("*.json")):
-        if path.name != "metadata.json":
-            known |= {re.split(r"::|#", name)[0] for name in json.loads(path.read_text(encoding="utf-8"))}
+    known |= {_top(name) for content in files.values() for name in content}
     used = set(REFERENCE.findall(json.dumps(config, default=str)))
-    unknown = [name for name in config if name not in known | used]
-    if unknown:
-        raise InputError("\n       ".join(_suggestion(name, known | set(config)) for name in unknown))
+    problems = [_suggestion(name, known | set(config)) for name in config if name not in known | used]
+    problems += _without_effect({n: v for n, v in config.items() if n not in used}, files, set(config))
+    if problems:
+        raise InputError("\n       ".join(problems))
 
 
 def check_values() -> None:
@@ -117,6 +147,33 @@ def check_values() -> None:
     parser = workflow.parser
     values = {name: parser.get_parsed_content(name) for name in RULES if name in parser.get()}
     check_settings(parser.get_parsed_content("device"), **values)
+
+
+def _top(name: str) -> str:
+    """The top-level id of a path such as ``train#dataloader``."""
+    return re.split(r"::|#", name)[0]
+
+
+def _without_effect(
+    unused: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]], ids: set[str]
+) -> Iterator[str]:
+    """One line on each setting that belongs to configs of the bundle which are not loaded.
+
+    Args:
+        unused: ids that nothing refers to, with their values.
+        files: content of the bundle's configs by name.
+        ids: all top-level ids of the running config.
+    """
+    # MONAI does not keep which files it merged; one that can be run is among them if all its ids are there
+    loaded = [content for content in files.values() if "run" in content and {*map(_top, content)} <= ids]
+    for name, value in unused.items():
+        owners = {file: content[name] for file, content in files.items() if name in content}
+        # an overlay's own value came with the overlay: what it is for may have been set in its place
+        if owners and value not in owners.values() and not any(name in content for content in loaded):
+            yield (
+                f"setting '{name}' has no effect here, nothing refers to it: leave it out, or give in "
+                f"--config_file what it belongs to: {' or '.join(owners)}"
+            )
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

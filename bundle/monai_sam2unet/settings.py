@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.handlers.key_metric import check_key_figure
 from monai_sam2unet.inferers import AMP_TYPES
+from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
 from monai_sam2unet.networks.tuning import TUNINGS
 from monai_sam2unet.networks.weights import PARTS
@@ -91,6 +93,8 @@ RULES: dict[str, Rule] = {
     "gradient_clip": _number(0),
     "early_stopping": _whole(0),
     "val_interval": _whole(1),
+    "protocol": _one_of(*PROTOCOLS),
+    "key_metric": (lambda v: isinstance(v, str) and v != "", "the name of a figure of the protocol"),
     "val_fraction": (_fraction, "a number from 0 to below 1"),
     "threshold": (lambda v: _is_number(v) and 0 < v < 1, "a probability between 0 and 1"),
     "tolerance": _number(0),
@@ -125,12 +129,10 @@ def check_settings(device: str | torch.device, **values: Any) -> None:
     Raises:
         InputError: naming every setting that is wrong, what was got and what is expected.
     """
-    problems = [
-        f"{name} must be {RULES[name][1]}, got {value!r}"
-        for name, value in values.items()
-        if not RULES[name][0](value)
-    ]
-    problems += _joint_problems(values, choose_device(device)) if not problems else []
+    wrong = {name: value for name, value in values.items() if not RULES[name][0](value)}
+    problems = [f"{name} must be {RULES[name][1]}, got {value!r}" for name, value in wrong.items()]
+    fit = {name: value for name, value in values.items() if name not in wrong}
+    problems += _joint_problems(fit, choose_device(device))
     if problems:
         raise InputError("\n       ".join(problems))
     if values.get("tuning", "full") != "full" and str(values.get("pretrained", "")).lower() == "none":
@@ -142,7 +144,7 @@ def check_settings(device: str | torch.device, **values: Any) -> None:
 
 
 def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str]:
-    """What is wrong with values that are right each for itself."""
+    """What is wrong with values that are right each for itself; those that are not are left out."""
     problems = []
     if values.get("amp") == "fp16" and device.type == "cpu":
         problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
@@ -164,6 +166,11 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
         problems.append(
             f"layer_decay {values['layer_decay']} needs tuning 'full', got {tuning!r}; leave layer_decay at 1"
         )
+    if "protocol" in values and "key_metric" in values:
+        try:
+            check_key_figure(values["protocol"], values["key_metric"])
+        except InputError as e:
+            problems.append(str(e))
     return problems
 
 

@@ -14,6 +14,7 @@ import monai_sam2unet
 from monai_sam2unet.networks.weights import load_model, read_weights
 
 CONFIGS = ("train", "evaluate", "inference")
+OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong")
 # derived by the configs from the settings, not meant to be set
 DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture"}
 
@@ -66,7 +67,7 @@ def test_metadata(bundle_root):
         assert pins[package] == version
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS])
 def test_every_setting_is_documented_with_its_default(bundle_root, name):
     text = (bundle_root / "docs" / "configs.md").read_text()
     config = read(bundle_root, name)
@@ -84,6 +85,21 @@ def test_every_setting_is_documented_with_its_default(bundle_root, name):
         if isinstance(config[key], (int, float)) and not isinstance(config[key], bool):
             cells = re.findall(r"[-+.\deE]+", rows[key])
             assert any(_equal(cell, config[key]) for cell in cells), f"default of {key} is not in {rows[key]}"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_overlays_hold_settings_of_training_that_differ(bundle_root, workflow, small_set, tmp_path, name):
+    train, overlay = read(bundle_root, "train"), read(bundle_root, name)
+    assert overlay.keys() - {"_desc_", "data_dir"} <= train.keys()
+    assert not [key for key, value in overlay.items() if train.get(key) == value]
+    made = workflow("training", dataset_dir=str(small_set), output_dir=str(tmp_path))
+    shared = overlay.keys() & train.keys() - {"_desc_"}
+    assert not [key for key in shared if made.parser.get_parsed_content(key) == overlay[key]]
+
+
+def test_every_overlay_is_known_here(bundle_root):
+    names = {path.stem for path in (bundle_root / "configs").glob("*.json")} - {"metadata"}
+    assert names == {*CONFIGS, *OVERLAYS}
 
 
 def _equal(text, number):

@@ -46,7 +46,7 @@ def test_tensorboard_has_figures_and_pictures(trained):
     events = EventAccumulator(str(trained / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
     tags = events.Tags()
-    assert {"train_loss", "val_mean_dice"} <= set(tags["scalars"])
+    assert {"train_loss", "validation_dice"} <= set(tags["scalars"])
     assert len(tags["images"]) == 4 and all(tag.startswith("validation/") for tag in tags["images"])
     assert [image.step for image in events.Images(tags["images"][0])] == [1, 2]
 

@@ -43,20 +43,32 @@ class Killed(BaseException):
 class Run:
     """A training of two iterations an epoch, put together as the config does.
 
-    Every weight is the epoch's number. Files go to `folder` and, the history, to `output`.
+    Every weight is the epoch's number. Files go to `folder` and, the history, to `output`. The settings are
+    a seed and `settings`.
     """
 
-    def __init__(self, folder, output=None, resume=False, patience=0):
-        self.folder, self.output = folder, output or folder
+    def __init__(
+        self,
+        folder,
+        output=None,
+        resume=False,
+        patience=0,
+        metric="validation_dice",
+        validated=True,
+        **settings,
+    ):
+        self.folder, self.output, self.metric = folder, output or folder, metric
         self.trainer, self.evaluator = trainer(), Engine(lambda engine, batch: None)
         self.network, self.optimizer, scheduler = parts()
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.learn)
-        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate)
-        TrainingProgress(self.output, self.optimizer, self.evaluator).attach(self.trainer)
+        if validated:
+            self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate)
+        evaluator = self.evaluator if validated else None
+        TrainingProgress(self.output, self.optimizer, evaluator, metric).attach(self.trainer)
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: scheduler.step())
         TrainingCheckpoints(
-            folder, self.network, self.optimizer, scheduler, {"seed": 0},
-            evaluator=self.evaluator, resume=resume,
+            folder, self.network, self.optimizer, scheduler, {"seed": 0, **settings},
+            evaluator=evaluator, metric=metric, resume=resume,
         ).attach(self.trainer)  # fmt: skip
         if patience:
             EarlyStop(patience, self.evaluator).attach(self.trainer)
@@ -68,8 +80,8 @@ class Run:
 
     def validate(self, engine):
         state = self.evaluator.state
-        state.epoch, state.key_metric_name = engine.state.epoch, "dice"
-        state.metrics = {"dice": FIGURES[engine.state.epoch - 1]}
+        state.epoch, state.key_metric_name = engine.state.epoch, self.metric
+        state.metrics = {self.metric: FIGURES[engine.state.epoch - 1]}
         self.evaluator.fire_event(Events.COMPLETED)
 
     def interrupt(self, error, event):
@@ -305,6 +317,53 @@ def test_the_history_of_a_resumed_run_is_its_own(tmp_path):
     assert [(row[0], row[2], row[3]) for row in written] == [
         ("1", "1.5", "0.5"), ("2", "1.5", "0.6"), ("3", "1.5", "0.55")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("validation_dice", "validation Dice"), ("validation_f_measure", "validation f_measure")],
+)
+def test_files_and_log_name_the_figure_that_the_model_is_chosen_by(tmp_path, caplog, metric, words):
+    with caplog.at_level(logging.INFO, logger="monai_sam2unet"):
+        Run(tmp_path, metric=metric)(epochs=2)
+    text = (tmp_path / "history.csv").read_text().splitlines()
+    assert text[0] == f"epoch,seconds,loss,{metric},learning_rate"
+    assert [line.split(",")[3] for line in text[1:]] == ["0.5", "0.6"]  # `FIGURES`
+    assert json.loads((tmp_path / SETTINGS_NAME).read_text()) == {"seed": 0, "epoch": 2, metric: 0.6}
+    assert f"  {words} 0.5000  " in caplog.text
+    assert caplog.messages[-1].endswith(f"(epoch 2, {words} 0.6000)")
+
+
+def test_without_a_validation_the_figure_is_empty(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="monai_sam2unet"):
+        Run(tmp_path, metric="validation_Smeasure", validated=False)(epochs=2)
+    text = (tmp_path / "history.csv").read_text().splitlines()
+    assert text[0] == "epoch,seconds,loss,validation_Smeasure,learning_rate"
+    assert [line.split(",")[3] for line in text[1:]] == ["", ""]
+    settings = json.loads((tmp_path / SETTINGS_NAME).read_text())
+    assert (settings["epoch"], settings["validation_Smeasure"]) == (2, None)
+    assert "Smeasure" not in caplog.text
+
+
+def test_an_undefined_figure_is_named_and_chooses_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tests.handlers.test_handlers.FIGURES", (float("nan"), 0.2))
+    run = Run(tmp_path, metric="validation_mIoU")
+    run(epochs=1)
+    assert "The validation mIoU is undefined: no validation mask has any foreground" in caplog.text
+    assert not (tmp_path / MODEL_NAME).exists()
+    assert Run(tmp_path, metric="validation_mIoU", resume=True)(epochs=2) == 2
+    assert weight(tmp_path) == 2
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_is_resumed_by_the_figure_that_it_was_chosen_by(tmp_path, recorded):
+    """Earlier versions did not record it: their models were chosen by Dice of protocol `fixed`."""
+    as_before = {"protocol": "fixed", "key_metric": "dice"}
+    Run(tmp_path, **(as_before if recorded else {}))(epochs=1)
+    with pytest.raises(InputError) as caught:
+        Run(tmp_path, resume=True, protocol="paper", key_metric="Smeasure", metric="validation_Smeasure")()
+    assert "protocol: fixed there, paper now; key_metric: dice there, Smeasure now" in str(caught.value)
+    assert Run(tmp_path, resume=True, **as_before)(epochs=2) == 2
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):

@@ -3,6 +3,7 @@
 from monai_sam2unet.handlers.averaging import WeightAverage
 from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
 from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints, model_settings
+from monai_sam2unet.handlers.key_metric import key_metric
 from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
 from monai_sam2unet.handlers.training import EarlyStop, EpochSeed, GradientClip, NumericalGuard
 
@@ -18,5 +19,6 @@ __all__ = [
     "TrainingCheckpoints",
     "TrainingProgress",
     "WeightAverage",
+    "key_metric",
     "model_settings",
 ]

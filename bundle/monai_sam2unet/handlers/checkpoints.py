@@ -27,6 +27,7 @@ from monai_sam2unet.files import (
     write_json,
 )
 from monai_sam2unet.handlers.averaging import WeightAverage
+from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
 from monai_sam2unet.networks.tuning import merge_lora
 from monai_sam2unet.networks.weights import (
     BaseFile,
@@ -54,6 +55,9 @@ LAST_NAME = "checkpoint_last.pt"
 
 ORIGIN = ("pretrained", "base")
 """Settings that say what the weights started from; a resumed run takes them over."""
+
+IMPLIED = {"protocol": "fixed", "key_metric": "dice"}
+"""Settings of runs of versions that did not record them: by these their best figure was chosen."""
 
 MAY_DIFFER = ("version", "threshold", *ORIGIN)
 """Settings that a resumed run may have other than the run before."""
@@ -116,6 +120,7 @@ class TrainingCheckpoints:
         average: an average of the weights, which then is the model; None to take the weights as they are.
         save: ``all``, or ``trained`` to leave out of both checkpoints what the file of ``start`` gives.
         evaluator: validates; None if nothing is validated.
+        metric: name of its key metric (higher is better), and of the figure in ``model.json``.
         resume: whether to go on from ``checkpoint_last.pt``.
 
     Raises:
@@ -134,6 +139,7 @@ class TrainingCheckpoints:
         average: WeightAverage | None = None,
         save: str = "all",
         evaluator: Engine | None = None,
+        metric: str = DEFAULT_NAME,
         resume: bool = False,
     ) -> None:
         self.folder = make_folder(folder)
@@ -146,6 +152,7 @@ class TrainingCheckpoints:
         self.save = save
         self.base: BaseFile | None = None
         self.evaluator = evaluator
+        self.metric = metric
         self.resume = resume
         self.running = False
         self.epochs_done = self.epochs_saved = 0
@@ -194,7 +201,7 @@ class TrainingCheckpoints:
 
     def completed(self, engine: Engine) -> None:
         """Say where the model is."""
-        figure = "" if self.best_metric is None else f", validation Dice {self.best_metric:.4f}"
+        figure = "" if self.best_metric is None else f", {in_words(self.metric)} {self.best_metric:.4f}"
         logger.info("Best model: %s (epoch %d%s)", self.folder / MODEL_NAME, self.best_epoch, figure)
 
     def exception_raised(self, engine: Engine, error: BaseException) -> None:
@@ -217,9 +224,11 @@ class TrainingCheckpoints:
         """Key metric of this epoch's validation; None if there was none or it is undefined."""
         if self.evaluator is None or self.evaluator.state.epoch != epoch:
             return None
-        value = float(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])
+        value = float(self.evaluator.state.metrics[self.metric])
         if value != value:
-            logger.warning("Validation Dice is undefined: no validation mask has any foreground")
+            logger.warning(
+                "The %s is undefined: no validation mask has any foreground", in_words(self.metric)
+            )
             return None
         return value
 
@@ -228,8 +237,8 @@ class TrainingCheckpoints:
         content = self._network_state(self.network if self.average is None else self.average.network)
         if self.base is None:
             content = merge_lora(content["network"])
-        unknown = {"epoch": None, "validation_dice": None}
-        best = {"epoch": self.best_epoch, "validation_dice": self.best_metric}
+        unknown = {"epoch": None, self.metric: None}
+        best = {"epoch": self.best_epoch, self.metric: self.best_metric}
         write_json(self.folder / SETTINGS_NAME, {**self.settings, **unknown})
         write_atomically(self.folder / MODEL_NAME, lambda file: torch.save(content, file))
         figures = best if engine.state.epoch == self.best_epoch else unknown  # else weights within an epoch
@@ -288,7 +297,7 @@ class TrainingCheckpoints:
         state = read_checkpoint(path)
         other = {
             name: (value, self.settings[name])
-            for name, value in state["settings"].items()
+            for name, value in {**IMPLIED, **state["settings"]}.items()
             if name in self.settings and name not in MAY_DIFFER and self.settings[name] != value
         }
         if other:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from monai_sam2unet.files import remove_leftovers, write_atomically
+from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
 from monai_sam2unet.pictures import open_picture, overlay
 
 __all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
@@ -35,7 +36,7 @@ class TrainingProgress:
 
     The bar is shown on a terminal alone, so that log files stay readable. Ignite's own begins anew with
     every epoch and so cannot tell the time left to the end. Columns of
-    ``history.csv``: epoch, seconds, loss (mean of the epoch), validation_dice, learning_rate.
+    ``history.csv``: epoch, seconds, loss (mean of the epoch), the key metric, learning_rate.
 
     The rows are part of the trainer's state (``history``), where `TrainingCheckpoints` saves and restores
     them: the file of a resumed run has a row for every epoch before it, and none of another run.
@@ -44,14 +45,20 @@ class TrainingProgress:
         output_dir: folder of the run.
         optimizer: whose learning rate is shown.
         evaluator: whose key metric is shown; None if nothing is validated.
+        metric: name of the key metric, and of its column.
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike[str], optimizer: Optimizer, evaluator: Engine | None = None
+        self,
+        output_dir: str | os.PathLike[str],
+        optimizer: Optimizer,
+        evaluator: Engine | None = None,
+        metric: str = DEFAULT_NAME,
     ) -> None:
         self.history = Path(output_dir) / "history.csv"
         self.optimizer = optimizer
         self.evaluator = evaluator
+        self.metric = metric
         self.losses: list[float] = []
         self.rate = 0.0
         self.started_at = self.epoch_started_at = 0.0
@@ -107,21 +114,20 @@ class TrainingProgress:
             "epoch": epoch,
             "seconds": round(now - self.epoch_started_at, 1),
             "loss": round(float(np.mean(self.losses)), 5),
-            "validation_dice": "",
+            self.metric: "",
             "learning_rate": f"{self.rate:.3g}",
         }
         if validated and self.evaluator is not None:
-            state = self.evaluator.state
-            row["validation_dice"] = round(float(state.metrics[state.key_metric_name]), 5)
+            row[self.metric] = round(float(self.evaluator.state.metrics[self.metric]), 5)
         engine.state.history.append(row)
         left = (now - self.started_at) / (epoch - self.first_epoch + 1) * (last - epoch)
-        dice = f"  validation Dice {row['validation_dice']:.4f}" if validated else ""
+        figure = f"  {in_words(self.metric)} {row[self.metric]:.4f}" if validated else ""
         logger.info(
             "Epoch %d/%d  loss %.4f%s  %s, about %s left",
             epoch,
             last,
             row["loss"],
-            dice,
+            figure,
             _duration(row["seconds"]),
             _duration(left),
         )

@@ -97,7 +97,7 @@ class EarlyStop(EarlyStopHandler):
 
     Args:
         patience: validations without improvement after which training ends.
-        evaluator: validates; its key metric is to improve (higher is better).
+        evaluator: validates; its key metric, by which the model is chosen, is to improve (higher is better).
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
