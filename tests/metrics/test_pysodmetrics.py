@@ -133,7 +133,7 @@ def test_sets_of_pictures(pairs):
             assert ours[name] == pytest.approx(value, abs=TOLERANCE), name
 
 
-@pytest.mark.parametrize("size", [(352, 352), (201, 333), (97, 64)])
+@pytest.mark.parametrize("size", [(352, 352), (201, 333), (97, 64), (120, 1200)])
 @pytest.mark.parametrize("noise", [0, 30])
 def test_pictures_of_real_sizes(size, noise):
     """A soft ellipse beside its mask; with noise no pixel of the background is 0."""

@@ -29,6 +29,7 @@ __all__ = [
     "level_values",
     "object_box",
     "quarters",
+    "wider",
 ]
 
 LEVELS = 256
@@ -168,7 +169,7 @@ def level_values(levels: Bytes, stretch: bool) -> Floats:
     values: Floats = np.arange(LEVELS) / 255
     low, high = values[levels.min()], values[levels.max()]
     if stretch and high > low:
-        values = np.clip((values - low) / (high - low), 0, 1)
+        values = np.minimum(np.maximum((values - low) / (high - low), 0), 1)  # np.clip takes twice as long
     return values
 
 
@@ -182,23 +183,25 @@ def check_sizes(prediction: npt.NDArray[Any], mask: npt.NDArray[Any]) -> None:
         )
 
 
-def object_box(mask: Bools, margin: int = 0) -> Box:
-    """The smallest box around all that is True, wider by a margin as far as the picture goes.
+def object_box(mask: Bools) -> Box:
+    """The smallest box around all that is True: rows and columns. The mask, (H, W), must not be empty."""
+    rows = _extent(mask.any(axis=1))
+    return rows, _extent(mask[rows].any(axis=0))
 
-    Args:
-        mask: (H, W), not empty.
-        margin: pixels.
 
-    Returns:
-        Rows and columns.
-    """
-    sides = []
-    for axis in (0, 1):
-        places = np.flatnonzero(mask.any(axis=1 - axis))
-        sides.append(
-            slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, mask.shape[axis]))
-        )
-    return sides[0], sides[1]
+def wider(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+    """A box with a margin of so many pixels, as far as the picture goes."""
+    rows, columns = (
+        slice(max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, size in zip(box, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _extent(line: Any) -> slice:
+    """From the first to the last True of a line."""
+    places = np.flatnonzero(line)
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _array(name: str, values: Any) -> npt.NDArray[Any]:
@@ -232,7 +235,7 @@ def _cut(inside: Bools, box: Box) -> tuple[int, int]:
     """Where the quarters meet: below and to the right of the pixel of the centre of mass."""
     cut = []
     for axis in (0, 1):
-        pixels = np.count_nonzero(inside, axis=1 - axis)
+        pixels = inside.view(np.uint8).sum(axis=1 - axis, dtype=np.uint32)
         places = np.arange(box[axis].start, box[axis].start + pixels.size)
         cut.append(round(int(pixels @ places) / int(pixels.sum())) + 1)
     return cut[0], cut[1]
@@ -240,9 +243,10 @@ def _cut(inside: Bools, box: Box) -> tuple[int, int]:
 
 def _count(levels: Bytes, mask: Bools, cut: tuple[int, int], box: Box | None) -> npt.NDArray[np.int64]:
     """Histograms of each quarter: (4, 2, 256). The box is that of the object, if there is one."""
-    code = levels.astype(np.int16)  # position in (4, 2, 256)
+    side = np.zeros(levels.shape[1], dtype=np.int16)
+    side[cut[1] :] = 2 * LEVELS
+    code = levels + side  # position in (4, 2, 256)
     code[cut[0] :] += 4 * LEVELS
-    code[:, cut[1] :] += 2 * LEVELS
     if box is not None:
         code[box] += mask[box].view(np.uint8) * np.int16(LEVELS)
     # torch's bincount takes 16 bit as they are; NumPy's makes 64 bit of each first

@@ -139,7 +139,7 @@ def figures_of(mean: RowMean) -> dict[str, float]:
 def is_graded(pair: Comparison) -> bool:
     """Whether a map holds more than its least and its greatest value, or one between 0 and 1."""
     between = (pair.values > 0) & (pair.values < 1)
-    return bool(pair.counts[:, :, between].any())
+    return bool((pair.total @ between).any())
 
 
 def paper(prediction: Any, mask: Any) -> Values:

@@ -231,7 +231,7 @@ def pixels_at(pair: Comparison, chosen: Bools) -> tuple[int, int, int, int]:
     Returns:
         True positives, false positives, pixels of the mask and of the picture.
     """
-    fp, tp = pair.total[:, chosen].sum(axis=1)
+    fp, tp = pair.total @ chosen
     return int(tp), int(fp), int(pair.total[1].sum()), pair.mask.size
 
 
@@ -239,7 +239,7 @@ def adaptive_level(pair: Comparison) -> tuple[int, int, int, int]:
     """Count the pixels whose value is >= twice the map's mean (at most 1), see `pixels_at`."""
     counts = pair.total.sum(axis=0)
     double = 2 * float(counts @ pair.values) / pair.mask.size
-    if np.any((np.abs(pair.values - double) < 1e-12) & (counts > 0)):
+    if counts @ (np.abs(pair.values - double) < 1e-12):
         # A level lies on the threshold itself, so the last bit decides. PySODMetrics' is that of a sum over
         # pixels, not over levels.
         double = 2 * float(pair.values[pair.levels].mean())
@@ -269,12 +269,12 @@ def enhanced_alignment(tp: Any, fp: Any, fg: int, pixels: int) -> Floats:
     if fg in (0, pixels):
         total = pixels - found if fg == 0 else found
     else:
-        total = np.zeros_like(found)
         p, m = found / pixels, fg / pixels
-        cells = (1 - p, 1 - m, tp), (1 - p, -m, fp), (-p, 1 - m, fg - tp), (-p, -m, pixels - fg - fp)
-        for a, b, count in cells:
-            alignment = 2 * a * b / (a * a + b * b + EPSILON)
-            total += (1 + alignment) ** 2 / 4 * count
+        a = np.array([1 - p, 1 - p, -p, -p])  # (4,) or (4, 256)
+        b = np.array([1 - m, -m, 1 - m, -m]).reshape(4, *[1] * found.ndim)
+        counts = np.array([tp, fp, fg - tp, pixels - fg - fp])
+        alignment = 2 * a * b / (a * a + b * b + EPSILON)
+        total = ((1 + alignment) ** 2 / 4 * counts).sum(axis=0)
     result: Floats = total / max(pixels - 1, 1)
     return result
 

@@ -36,12 +36,10 @@ def s_measure(prediction: Any, mask: Any, *, alpha: float = 0.5, stretch: bool =
 def s_measure_of(pair: Comparison, alpha: float = 0.5) -> float:
     """S-measure, see `s_measure`."""
     counts = pair.total
-    pixels, fg = int(counts.sum()), int(counts[1].sum())
-    mean = float(counts.sum(axis=0) @ pair.values) / pixels
-    if fg == 0:
-        return 1 - mean
-    if fg == pixels:
-        return mean
+    pixels, fg = pair.mask.size, int(counts[1].sum())
+    if fg in (0, pixels):
+        mean = float(counts.sum(axis=0) @ pair.values) / pixels
+        return mean if fg else 1 - mean
     share = fg / pixels
     parts = share * _likeness(counts[1], pair.values) + (1 - share) * _likeness(counts[0], 1 - pair.values)
     return max(0.0, alpha * parts + (1 - alpha) * _regions(pair))
@@ -57,31 +55,28 @@ def _likeness(counts: Any, values: Floats) -> float:
 
 def _regions(pair: Comparison) -> float:
     """The regions' part of the S-measure: structural similarity of the quarters, weighted by area."""
-    n = pair.counts.sum(axis=(1, 2))  # (4,) pixels
-    total = 0.0
-    for i, quarter in enumerate(quarters(pair.mask.shape, pair.cut)):
-        if n[i]:
-            total += n[i] / pair.mask.size * _similarity(pair, pair.counts[i], quarter)
-    return float(total)
-
-
-def _similarity(pair: Comparison, counts: Any, quarter: tuple[slice, slice]) -> float:
-    """Structural similarity of map and mask in one quarter.
-
-    Where both are constant it is 1 by definition. The benchmarks' program asks whether the variance is 0
-    and takes it around a rounded mean, so there it may come out as 0; it is the same here.
-    """
-    n, fg = int(counts.sum()), int(counts[1].sum())
-    levels = counts.sum(axis=0)
-    if np.count_nonzero(levels) == 1:
-        if fg not in (0, n):
-            return 0.0
-        value = pair.values[levels.argmax()]
-        return float(value in (0, 1) or pair.values[pair.levels][quarter].mean() == value)
-    x, y = float(levels @ pair.values) / n, fg / n
-    offset = pair.values - x
-    variances = float(levels @ offset**2) + n * y * (1 - y)
-    covariance = float((1 - y) * (counts[1] @ offset) - y * (counts[0] @ offset))
+    levels = pair.counts.sum(axis=1)  # (4, 256) pixels
+    n, fg = levels.sum(axis=1), pair.counts[:, 1].sum(axis=1)  # (4,)
+    pixels = np.maximum(n, 1)  # a quarter of none weighs nothing
+    x, y = levels @ pair.values / pixels, fg / pixels
+    offset = pair.values - x[:, None]  # (4, 256)
+    variances = (levels * offset**2).sum(axis=1) + n * y * (1 - y)
+    against = (1 - y)[:, None] * pair.counts[:, 1] - y[:, None] * pair.counts[:, 0]
+    covariance = (against * offset).sum(axis=1)
     # both are sums: their common denominator n - 1 cancels but for the epsilon
     below = (x * x + y * y) * variances / (n - 1 + EPSILON) + EPSILON
-    return 4 * x * y * covariance / (n - 1 + EPSILON) / below
+    similarity = 4 * x * y * covariance / (n - 1 + EPSILON) / below
+    for i in np.flatnonzero((levels > 0).sum(axis=1) == 1):
+        similarity[i] = _similarity_of_constant(pair, int(i)) if fg[i] in (0, n[i]) else 0.0
+    return float(n @ similarity) / pair.mask.size
+
+
+def _similarity_of_constant(pair: Comparison, i: int) -> float:
+    """Structural similarity of map and mask in a quarter where both are constant.
+
+    It is 1 by definition. The benchmarks' program asks whether the variance is 0 and takes it around a
+    rounded mean, so there it may come out as 0; it is the same here.
+    """
+    quarter = quarters(pair.mask.shape, pair.cut)[i]
+    value = pair.values[pair.counts[i].sum(axis=0).argmax()]
+    return float(value in (0, 1) or pair.values[pair.levels][quarter].mean() == value)
