@@ -70,7 +70,9 @@ def _check_split(kvasir: DataLists, polypgen: DataLists) -> None:
             "train.txt and val.txt), a name in each line, beside its images"
         )
     if not (polypgen.train and polypgen.validation and polypgen.test):
-        raise InputError(f"{polypgen.root} must have the folders train, val and test, got {polypgen.summary()}")
+        raise InputError(
+            f"{polypgen.root} must have the folders train, val and test, got {polypgen.summary()}"
+        )
 
 
 def _sequences(items: Iterable[Item], wanted: range) -> list[Item]:

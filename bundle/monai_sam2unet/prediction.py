@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.data import decollate_batch, list_data_collate
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.networks.weights import load_model
+from monai_sam2unet.networks.weights import load_model, model_to_use
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +36,8 @@ def predict(
 
     Args:
         picture: path of a picture file, a picture of Pillow's, or a uint8 array, (H, W) or (H, W, 3).
-        model: weights; the bundle's ``models/model.pt`` if None. It stays loaded for further calls.
+        model: weights; the bundle's ``models/model.pt`` if None, or while there is none the polyp model that
+            comes with the bundle (a warning says so). It stays loaded for further calls.
         device: where to compute; ``auto`` takes a GPU if there is one.
         bundle_root: folder of the bundle; where this package was installed from, or else the current
             folder, if None.
@@ -55,7 +56,7 @@ def predict(
         >>> mask = probability >= 0.5  # doctest: +SKIP
     """
     root = Path(bundle_root) if bundle_root is not None else _bundle_root()
-    path = Path(model) if model is not None else root / "models" / "model.pt"
+    path = Path(model if model is not None else model_to_use(root / "models", root))
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
     folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
     parts = _parts(str(root), str(path), stamp, str(device), str(folder))

@@ -2,7 +2,8 @@
 
 A file goes through `reading` (its container), `layouts` (its names) and `recognition` (complete, and of which
 network), then by `loading` into a network or by `conversion` into another file. `trained` knows checkpoints
-that hold only what was trained, `pretrained` SAM 2's own files, `unused` what is left out of them.
+that hold only what was trained, `pretrained` SAM 2's own files, `unused` what is left out of them, `shipped`
+the model that comes with the bundle.
 """
 
 from monai_sam2unet.networks.weights.conversion import convert
@@ -21,10 +22,12 @@ from monai_sam2unet.networks.weights.recognition import (
     fit_first_layer,
     read_weights,
 )
+from monai_sam2unet.networks.weights.shipped import SHIPPED_NAME, model_to_use
 from monai_sam2unet.networks.weights.trained import BaseFile, load_trained, trained_only
 
 __all__ = [
     "PARTS",
+    "SHIPPED_NAME",
     "BaseFile",
     "StartingWeights",
     "WeightFile",
@@ -36,6 +39,7 @@ __all__ = [
     "load_strict",
     "load_trained",
     "model_architecture",
+    "model_to_use",
     "read_checkpoint",
     "read_weights",
     "trained_only",

@@ -21,6 +21,7 @@ from monai_sam2unet.networks.weights.recognition import (
     problems_of,
     read_weights,
 )
+from monai_sam2unet.networks.weights.shipped import announce_shipped
 from monai_sam2unet.networks.weights.trained import BaseFile, noted_base
 
 __all__ = ["PARTS", "StartingWeights", "load_model", "load_pretrained", "load_strict", "model_architecture"]
@@ -77,6 +78,7 @@ def load_model(network: SAM2UNet, path: str | Path, folder: str | Path | None = 
     _check_architecture(weights, expected, expected)
     network.load_state_dict(weights.tensors)
     logger.info("Model: %s, %d tensors of %s (%s)", path, len(weights.tensors), weights.variant, weights.kind)
+    announce_shipped(path)
 
 
 def model_architecture(path: str | Path, **defaults: Any) -> dict[str, Any]:
