@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles test-all lint types fmt clean
+.PHONY: help setup demo test slow oracles test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,15 @@ lint: setup ## check style and formatting
 
 types: setup ## check types
 	$(PY) -m mypy
+
+# MODEL=FILE names the trained model of the entry, NAME=... what it is called in the zoo.
+ENTRY = $(if $(MODEL),--model "$(MODEL)") $(if $(NAME),--name "$(NAME)")
+
+bundle-check: setup ## check without a network what the MONAI model zoo asks
+	$(PY) -m scripts.zoo_check $(ENTRY)
+
+bundle-zip: setup ## pack what the model zoo gets into dist/
+	$(PY) -m scripts.zoo_zip $(ENTRY)
 
 fmt: setup ## format, and correct what can be corrected
 	$(PY) -m ruff check --fix
