@@ -8,6 +8,7 @@ from pathlib import Path
 
 import monai_sam2unet
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.networks.weights import SHIPPED_NAME
 
 __all__ = ["MODEL", "NAME", "SETTINGS", "entry_files", "find_model", "stage"]
 
@@ -17,7 +18,7 @@ NAME = "sam2unet_polyp_segmentation"
 MODEL = "models/model.pt"
 SETTINGS = "models/model.json"
 
-SHIPPED = "models/polypgen_nano.pt"
+SHIPPED = f"models/{SHIPPED_NAME}"
 """The trained model of the repository, packed where no other is there."""
 
 PATTERNS = (
