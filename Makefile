@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles test-all lint types bundle-check bundle-zip fmt clean
+.PHONY: help setup demo test slow oracles exports test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ oracles: setup ## compare with transformers' encoder and PySODMetrics (which are
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[oracles]"
 	$(PIP) install -q -c constraints.txt --no-deps pysodmetrics==1.6.2
 	$(PY) -m pytest tests/networks/weights/test_oracles.py tests/metrics/test_pysodmetrics.py
+
+exports: setup ## run exported files in onnxruntime and OpenVINO (which are installed first)
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export]"
+	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
 
 test-all: setup ## run all tests
 	$(PY) -m pytest

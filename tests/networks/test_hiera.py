@@ -41,7 +41,7 @@ def test_windows_go_back_to_their_place(batch, height, width, window, channels):
     windows = partition(x, window)
     count = batch * math.ceil(height / window) * math.ceil(width / window)
     assert windows.shape == (count, window, window, channels)
-    assert torch.equal(unpartition(windows, height, width), x)
+    assert torch.equal(unpartition(windows, batch, height, width), x)
     assert windows.abs().sum().item() == pytest.approx(x.abs().sum().item(), rel=1e-5)  # padding is zero
 
 

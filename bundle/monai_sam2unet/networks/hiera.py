@@ -62,16 +62,18 @@ def partition(x: Tensor, window: int) -> Tensor:
         Windows, (N, S, S, C), row by row, picture by picture.
     """
     b, h, w, c = x.shape
-    x = F.pad(x, (0, 0, 0, -w % window, 0, -h % window))
-    x = x.view(b, x.shape[1] // window, window, x.shape[2] // window, window, c)
-    return x.transpose(2, 3).reshape(-1, window, window, c)  # B H/S W/S S S C -> N S S C
+    rows, columns = (h + window - 1) // window, (w + window - 1) // window
+    x = F.pad(x, (0, 0, 0, columns * window - w, 0, rows * window - h))
+    x = x.view(b, rows, window, columns, window, c)
+    return x.transpose(2, 3).reshape(b * rows * columns, window, window, c)  # B H/S W/S S S C -> N S S C
 
 
-def unpartition(x: Tensor, height: int, width: int) -> Tensor:
+def unpartition(x: Tensor, batch: int, height: int, width: int) -> Tensor:
     """Put windows back together and drop the padding: the inverse of `partition`.
 
     Args:
         x: windows, (N, S, S, C).
+        batch: number ``B`` of pictures.
         height: rows ``H`` of the unpadded grid.
         width: columns ``W`` of the unpadded grid.
 
@@ -80,8 +82,8 @@ def unpartition(x: Tensor, height: int, width: int) -> Tensor:
     """
     s, c = x.shape[1], x.shape[3]
     rows, columns = (height + s - 1) // s, (width + s - 1) // s
-    x = x.view(-1, rows, columns, s, s, c).transpose(2, 3)  # B H/S S W/S S C
-    return x.reshape(-1, rows * s, columns * s, c)[:, :height, :width]
+    x = x.view(batch, rows, columns, s, s, c).transpose(2, 3)  # B H/S S W/S S C
+    return x.reshape(batch, rows * s, columns * s, c)[:, :height, :width]
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -110,12 +112,12 @@ class Attention(nn.Module):
         """(N, S, S, dim) -> (N, S, S, dim_out), or (N, S/2, S/2, dim_out) when pooling."""
         n, rows, columns, _ = x.shape
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # each N S S dim_out
+        k = k.reshape(n, rows * columns, self.heads, k.shape[-1] // self.heads).transpose(1, 2)  # N h L C/h
+        v = v.reshape(n, rows * columns, self.heads, v.shape[-1] // self.heads).transpose(1, 2)
         if self.pool:
             q = max_pool(q)
             rows, columns = q.shape[1], q.shape[2]
-        q = q.reshape(n, rows * columns, self.heads, -1).transpose(1, 2)  # N h L C/h
-        k = k.reshape(n, -1, self.heads, k.shape[-1] // self.heads).transpose(1, 2)
-        v = v.reshape(n, -1, self.heads, v.shape[-1] // self.heads).transpose(1, 2)
+        q = q.reshape(n, rows * columns, self.heads, q.shape[-1] // self.heads).transpose(1, 2)
         x = F.scaled_dot_product_attention(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(n, rows, columns, -1))
 
@@ -185,7 +187,7 @@ class Block(nn.Module):
         if self.window > 0:
             # zero tokens pad the grid after the norm and take part as keys and values, as in SAM 2
             x = self.attn(partition(x, self.window))
-            x = unpartition(x, shortcut.shape[1], shortcut.shape[2])
+            x = unpartition(x, shortcut.shape[0], shortcut.shape[1], shortcut.shape[2])
         else:
             x = self.attn(x)
         x = shortcut + x
