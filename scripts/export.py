@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a trained model for other runtimes, and compare each file with PyTorch.",
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=MODELS / "model.pt", help="default: models/model.pt")
+    add("--checkpoint", type=Path, help="default: models/model.pt, else the one in the box")
     add("--pretrained_dir", type=Path, default=MODELS / "pretrained", help="where base files lie")
     add("--format", required=True, choices=(*KINDS, "all"))
     add("--output", type=Path, metavar="DIR", help="default: the folder of the model")
@@ -84,10 +84,12 @@ def _export(args: argparse.Namespace) -> None:
     from monai_sam2unet.export import FORMATS, PackedNetwork, export
     from monai_sam2unet.export.formats import check_packages
     from monai_sam2unet.files import make_folder
+    from monai_sam2unet.networks.weights import model_to_use
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     kinds = KINDS if args.format == "all" else (args.format,)
     check_packages(kinds)
+    args.checkpoint = args.checkpoint or Path(model_to_use(MODELS, MODELS.parent))
     trained, settings = _load(args)
     network = PackedNetwork(trained) if args.with_pre_post else trained
     side = args.size or -(-_pixels(settings["input_size"]) // 32) * 32
