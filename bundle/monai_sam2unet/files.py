@@ -15,7 +15,15 @@ from typing import Any, BinaryIO
 
 from monai_sam2unet.errors import InputError
 
-__all__ = ["check_space", "make_folder", "move_file", "remove_leftovers", "write_atomically", "write_json"]
+__all__ = [
+    "check_space",
+    "copy_file",
+    "make_folder",
+    "move_file",
+    "remove_leftovers",
+    "write_atomically",
+    "write_json",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +95,16 @@ def move_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
     os.replace(source, target)
     _sync_folder(target.parent)
     _sync_folder(source.parent)
+
+
+def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file so that a reader of the target sees the old one or the whole new one, never a part.
+
+    Raises:
+        InputError: if writing fails (see `write_atomically`).
+    """
+    with open(source, "rb") as content:
+        write_atomically(target, lambda file: shutil.copyfileobj(content, file))
 
 
 def remove_leftovers(folder: str | os.PathLike[str], names: Iterable[str]) -> None:

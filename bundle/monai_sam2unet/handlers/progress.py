@@ -191,10 +191,17 @@ class TensorBoardOverlays:
             if self.shown == self.cases:
                 return
             self.shown += 1
-            picture = np.asarray(open_picture(item["image"].meta["filename_or_obj"]))
+            path = item["image"].meta["filename_or_obj"]
+            picture = np.asarray(open_picture(path))
             drawn = overlay(picture, _mask(output["pred"]), _mask(output["label"]))
             with _writer(self.log_dir) as writer:
-                writer.add_image(f"validation/{item['case']}", drawn, engine.state.epoch, dataformats="HWC")
+                # a datalist that is not ours, such as MONAI Label's, has no names
+                writer.add_image(
+                    f"validation/{item.get('case', Path(path).stem)}",
+                    drawn,
+                    engine.state.epoch,
+                    dataformats="HWC",
+                )
 
 
 @contextlib.contextmanager

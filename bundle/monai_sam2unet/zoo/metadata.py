@@ -209,9 +209,16 @@ def _tensor(name: str, tensor: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(METADATA, f"{name}#value_range is {limits}", "[lowest, highest] or []", "correct it")
     channels = tensor.get("channel_def")
     number: Any = tensor.get("num_channels")
-    if isinstance(channels, dict) and _is(number, int) and [*channels] != [str(i) for i in range(number)]:
-        wanted = f"a word on each of {number} channels, counted from 0"
+    # MONAI Label takes the numbers for values of the mask, so one channel may have its two values named
+    counts = (1, 2) if number == 1 else (number,)
+    if isinstance(channels, dict) and _is(number, int) and [*channels] not in map(_numbers, counts):
+        wanted = f"a word on each of {number} channels, counted from 0, or on the two values of the only one"
         yield Finding(METADATA, f"{name}#channel_def has {[*channels]}", wanted, "correct it")
+
+
+def _numbers(count: int) -> list[str]:
+    """The first whole numbers in words."""
+    return [str(i) for i in range(count)]
 
 
 def _items(value: Any) -> list[Any]:
