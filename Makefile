@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles exports test-all lint types bundle-check bundle-zip fmt clean
+.PHONY: help setup demo test slow oracles exports monailabel serving test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,14 @@ oracles: setup ## compare with transformers' encoder and PySODMetrics (which are
 exports: setup ## run exported files in onnxruntime and OpenVINO (which are installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export]"
 	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
+
+# Without dependencies, which exclude NumPy 2: requirements/monailabel.txt says which of them are needed.
+monailabel: setup ## install MONAI Label, for scripts/monailabel.sh
+	$(PIP) install -q -c constraints.txt --no-deps monailabel itk-core itk-io itk-numerics
+	$(PIP) install -q -c constraints.txt -r requirements/monailabel.txt
+
+serving: monailabel ## run a MONAI Label server (which is installed first) and ask it all it can do
+	$(PY) -m pytest tests/serving
 
 test-all: setup ## run all tests
 	$(PY) -m pytest

@@ -1,0 +1,81 @@
+"""The folder that MONAI Label is started with: the app, the configs, and a model of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.files import copy_file, make_folder, write_atomically
+from monai_sam2unet.networks.weights import convert, model_to_use, read_weights
+from monai_sam2unet.networks.weights.shipped import announce_shipped
+
+__all__ = ["BUNDLE", "MODEL", "prepare"]
+
+logger = logging.getLogger(__name__)
+
+MODEL = "sam2unet"
+"""What the model is called in addresses and in clients."""
+
+BUNDLE = os.path.join("model", MODEL)
+"""Where the served bundle lies in the app's folder, as MONAI Label's own apps have it."""
+
+MAIN = b'''"""Read by MONAI Label at its start; written anew whenever the server is started."""
+
+from monai_sam2unet.serving.app import SAM2UNetApp
+
+__all__ = ["SAM2UNetApp"]
+'''
+
+
+def prepare(
+    app: str | os.PathLike[str],
+    bundle_root: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    pretrained_dir: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Make the app's folder, or bring one up to date.
+
+    The server trains its own copy of the model: nothing it does changes the one it was copied from. The
+    weights are read with all checks and written whole, in the form that MONAI Label loads.
+
+    Args:
+        app: the folder.
+        bundle_root: bundle whose configs and model are served.
+        checkpoint: model to serve, any form that `read_weights` knows; takes the place of the one that the
+            folder has. If None the folder's own is kept, and an empty folder gets the bundle's.
+        pretrained_dir: where base files of small checkpoints lie; the bundle's ``models/pretrained`` if None.
+
+    Returns:
+        The model that will be served.
+
+    Raises:
+        InputError: if the folder holds something else, or the model cannot be read or is no whole network.
+    """
+    app, root = Path(app), Path(bundle_root)
+    main = app / "main.py"
+    if app.is_dir() and any(app.iterdir()) and not (main.is_file() and main.read_bytes() == MAIN):
+        raise InputError(f"{app}: not empty and no app of this bundle; name another folder: --app DIR")
+    make_folder(app)
+    model = app / BUNDLE / "models" / "model.pt"
+    if checkpoint is not None or not model.is_file():
+        source = Path(checkpoint or model_to_use(root / "models", root))
+        if not source.is_file():
+            raise InputError(f"no model at {source}: train one first, or name another: --checkpoint FILE")
+        weights = read_weights(source, Path(pretrained_dir or root / "models" / "pretrained"))
+        _check_whole(weights.content, source)
+        convert(weights, model, overwrite=True)
+        announce_shipped(source)
+    else:
+        _check_whole(read_weights(model).content, model)
+    for file in sorted((root / "configs").iterdir()):
+        copy_file(file, app / BUNDLE / "configs" / file.name)
+    write_atomically(main, lambda file: file.write(MAIN))
+    return model
+
+
+def _check_whole(content: str, path: Path) -> None:
+    """Raise InputError if a file holds an encoder alone."""
+    if content != "network":
+        raise InputError(f"{path}: an encoder alone; give a trained SAM2-UNet: --checkpoint FILE")
