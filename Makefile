@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles exports monailabel serving test-all lint types bundle-check bundle-zip fmt clean
+.PHONY: help setup demo test slow oracles exports monailabel serving tracking test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ monailabel: setup ## install MONAI Label, for scripts/monailabel.sh
 
 serving: monailabel ## run a MONAI Label server (which is installed first) and ask it all it can do
 	$(PY) -m pytest tests/serving
+
+tracking: setup ## track runs with MLflow and read them back (its client is installed first)
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[tracking]"
+	$(PY) -m pytest tests/bundle/test_tracking.py
 
 test-all: setup ## run all tests
 	$(PY) -m pytest

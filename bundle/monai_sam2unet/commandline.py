@@ -6,23 +6,34 @@ Called by the first lines of ``initialize`` in every config.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
 import json
 import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from monai.bundle import ConfigWorkflow
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.settings import RULES, check_settings
 
-__all__ = ["bundle_root", "check_ids", "check_values", "sets_in", "short_errors"]
+__all__ = [
+    "bundle_root",
+    "check_ids",
+    "check_tracking",
+    "check_values",
+    "run_name",
+    "sets_in",
+    "short_errors",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +45,9 @@ RENAMED = {
     "freeze_encoder": "it became 'tuning': --tuning adapters is what true was, --tuning full what false was",
 }
 """Settings of earlier versions, and what to write instead."""
+
+_BEGUN: WeakKeyDictionary[ConfigWorkflow, float] = WeakKeyDictionary()
+"""When each workflow first asked for the name of its run, in seconds of `time.time`."""
 
 
 def short_errors() -> None:
@@ -81,6 +95,20 @@ def bundle_root() -> str:
     """
     workflow = _running_workflow()
     return "." if workflow is None else str(Path(workflow.config_root_path).parent)
+
+
+def run_name(kind: str) -> str:
+    """Name of the running workflow's folder, such as ``train-20261121-141500``.
+
+    It stays the same: MONAI reads the config anew after it has added handlers that track the run, and
+    would give the rest of the run another folder than the copy of its config.
+
+    Args:
+        kind: what stands before the date and time of the first call.
+    """
+    workflow = _running_workflow()
+    begun = time.time() if workflow is None else _BEGUN.setdefault(workflow, time.time())
+    return time.strftime(f"{kind}-%Y%m%d-%H%M%S", time.localtime(begun))
 
 
 def sets_in(data_dir: str | os.PathLike[str], *names: str) -> str | list[str]:
@@ -147,6 +175,30 @@ def check_values() -> None:
     parser = workflow.parser
     values = {name: parser.get_parsed_content(name) for name in RULES if name in parser.get()}
     check_settings(parser.get_parsed_content("device"), **values)
+
+
+def check_tracking() -> None:
+    """See that a run that is to be tracked with MLflow can be.
+
+    Raises:
+        InputError: naming the packages that are missing, or a store that MLflow refuses.
+    """
+    workflow = _running_workflow()
+    if workflow is None or 'MLFlowHandler"' not in json.dumps(workflow.parser.get(), default=str):
+        return
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or str(workflow.parser.get("tracking_uri", ""))
+    needed = ["mlflow", *(["sqlalchemy", "alembic"] if "sqlite" in uri else [])]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"--tracking with MLflow needs packages that are not installed: {', '.join(missing)}; "
+            "pip install mlflow-skinny sqlalchemy alembic, or leave out --tracking"
+        )
+    if uri and not uri.startswith("$") and ("://" not in uri or uri.startswith("file:")):
+        raise InputError(
+            f"tracking_uri must be a database or a server, got '{uri}': MLflow no longer writes into plain "
+            "folders; give sqlite:////ABSOLUTE/PATH/mlruns.db or http://HOST:PORT"
+        )
 
 
 def _top(name: str) -> str:

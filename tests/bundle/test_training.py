@@ -49,6 +49,16 @@ def test_tensorboard_has_figures_and_pictures(trained):
     assert {"train_loss", "validation_dice"} <= set(tags["scalars"])
     assert len(tags["images"]) == 4 and all(tag.startswith("validation/") for tag in tags["images"])
     assert [image.step for image in events.Images(tags["images"][0])] == [1, 2]
+    rows = history(trained)
+    for tag in ("validation_dice", "learning_rate"):
+        curve = [(event.step, event.value) for event in events.Scalars(tag)]
+        assert [step for step, _ in curve] == [1, 2]
+        assert [value for _, value in curve] == pytest.approx([float(r[tag]) for r in rows], rel=5e-3)
+    losses = [event.value for event in events.Scalars("train_loss")]
+    steps = len(losses) // 2
+    assert [sum(losses[:steps]) / steps, sum(losses[steps:]) / steps] == pytest.approx(
+        [float(row["loss"]) for row in rows], abs=1e-4
+    )
 
 
 def test_checkpoint_names_suit_monai_label(trained):

@@ -5,6 +5,7 @@ from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
 from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints, model_settings
 from monai_sam2unet.handlers.key_metric import key_metric
 from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
+from monai_sam2unet.handlers.tracking import complete_tracking
 from monai_sam2unet.handlers.training import EarlyStop, EpochSeed, GradientClip, NumericalGuard
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingCheckpoints",
     "TrainingProgress",
     "WeightAverage",
+    "complete_tracking",
     "key_metric",
     "model_settings",
 ]

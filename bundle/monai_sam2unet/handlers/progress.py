@@ -39,7 +39,8 @@ class TrainingProgress:
     ``history.csv``: epoch, seconds, loss (mean of the epoch), the key metric, learning_rate.
 
     The rows are part of the trainer's state (``history``), where `TrainingCheckpoints` saves and restores
-    them: the file of a resumed run has a row for every epoch before it, and none of another run.
+    them: the file of a resumed run has a row for every epoch before it, and none of another run. Other
+    handlers find the learning rate of the epoch there (``learning_rate``).
 
     Args:
         output_dir: folder of the run.
@@ -95,7 +96,7 @@ class TrainingProgress:
             if not self.bar.disable:  # log lines are to pass above the bar
                 self.stack.enter_context(logging_redirect_tqdm())
         self.losses = []
-        self.rate = float(self.optimizer.param_groups[0]["lr"])
+        self.rate = engine.state.learning_rate = float(self.optimizer.param_groups[0]["lr"])
         self.epoch_started_at = time.monotonic()
 
     def iteration_completed(self, engine: Engine) -> None:
