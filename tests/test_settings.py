@@ -88,6 +88,7 @@ CASES = [
     ),
     ("save", ["best", True], "one of all, trained", ["all", "trained"]),
     ("resume", ["yes", 1, None, ""], YES_OR_NO, [True, False, "true", "False"]),
+    ("checkpointing", ["on", 1, None], YES_OR_NO, [True, False, "true", "false"]),
     ("check_data", ["no", 0], YES_OR_NO, [True, False, "true", "false"]),
     ("probabilities", ["1"], YES_OR_NO, [True, "false"]),
     ("overlays", ["on"], YES_OR_NO, [False, "true"]),

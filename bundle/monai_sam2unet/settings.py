@@ -112,6 +112,7 @@ RULES: dict[str, Rule] = {
     "pretrained_part": _one_of(*PARTS),
     "save": _one_of("all", "trained"),
     "resume": (_is_flag, "true or false"),
+    "checkpointing": (_is_flag, "true or false"),
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),
     "overlays": (_is_flag, "true or false"),

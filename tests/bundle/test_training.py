@@ -80,6 +80,13 @@ def test_workers_change_nothing_but_speed_of_a_repeat(train, tmp_path):
     assert equal(model(tmp_path / "a"), model(tmp_path / "b"))
 
 
+def test_checkpointing_changes_no_weight(train, trained, tmp_path):
+    made = train(tmp_path, checkpointing="true")
+    blocks = made.parser.get_parsed_content("network_def").encoder.blocks
+    assert all(block.checkpointing for block in blocks)
+    assert equal(model(tmp_path), model(trained))
+
+
 def test_another_seed_gives_another_run(train, trained, tmp_path):
     train(tmp_path, seed=1)
     assert not equal(model(tmp_path), model(trained))

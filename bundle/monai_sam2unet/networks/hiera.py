@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["VARIANTS", "Hiera", "HieraVariant"]
 
@@ -165,10 +166,15 @@ class Block(nn.Module):
         heads: attention heads.
         window: side of the attention window in tokens of the *input* grid; 0 attends to the whole picture.
         adapter_dim: channels of the adapter's bottleneck; 0 leaves the adapter out.
+
+    Attributes:
+        checkpointing: keep the input alone for the backward pass of a training, and compute the rest again
+            there (see `Hiera.set_checkpointing`).
     """
 
     def __init__(self, dim: int, dim_out: int, heads: int, window: int, adapter_dim: int) -> None:
         super().__init__()
+        self.checkpointing = False
         self.window = window
         self.pool = dim != dim_out
         self.adapter = Adapter(dim, adapter_dim) if adapter_dim > 0 else nn.Identity()
@@ -180,6 +186,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim) -> (B, H, W, dim_out), or (B, H/2, W/2, dim_out) when pooling."""
+        if self.checkpointing and self.training and not torch.jit.is_scripting():
+            # nothing in a block is random; the state that autocast had is restored
+            return checkpoint(self.compute, x, use_reentrant=False, preserve_rng_state=False)
+        return self.compute(x)
+
+    def compute(self, x: Tensor) -> Tensor:
+        """What `forward` does, in whichever way the backward pass gets what it needs; same shapes."""
         shortcut = self.adapter(x)
         x = self.norm1(shortcut)
         if self.pool:
@@ -239,6 +252,17 @@ class Hiera(nn.Module):
         self.apply(_initialise)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Choose between memory and time in training; results and evaluation are the same either way.
+
+        Args:
+            enabled: keep of every block its input alone (activation checkpointing, arXiv 1604.06174), and
+                compute the block a second time in the backward pass. At first it is off.
+        """
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.checkpointing = enabled
 
     def position_embedding(self, height: int, width: int) -> Tensor:
         """Background grid resized bicubically plus the tiled window embedding: (1, H, W, C)."""
