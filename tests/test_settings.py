@@ -86,6 +86,7 @@ CASES = [
         "one of auto, body, encoder, trunk",
         ["auto", "body", "encoder", "trunk"],
     ),
+    ("engine", ["", None, 3], "a file", ["models/model_trt.ts"]),
     ("save", ["best", True], "one of all, trained", ["all", "trained"]),
     ("resume", ["yes", 1, None, ""], YES_OR_NO, [True, False, "true", "False"]),
     ("checkpointing", ["on", 1, None], YES_OR_NO, [True, False, "true", "false"]),

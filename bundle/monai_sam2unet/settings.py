@@ -109,6 +109,7 @@ RULES: dict[str, Rule] = {
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
     "pretrained": (lambda v: isinstance(v, str) and v != "", "sam2, sam2.1, none or a file"),
+    "engine": (lambda v: isinstance(v, str) and v != "", "a file"),
     "pretrained_part": _one_of(*PARTS),
     "save": _one_of("all", "trained"),
     "resume": (_is_flag, "true or false"),

@@ -14,6 +14,7 @@ import monai_sam2unet
 from monai_sam2unet.networks.weights import load_model, read_weights
 
 CONFIGS = ("train", "evaluate", "inference")
+INFERENCE_OVERLAYS = ("inference_trt",)
 OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong")
 # derived by the configs from the settings, not meant to be set
 DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture"}
@@ -67,7 +68,7 @@ def test_metadata(bundle_root):
         assert pins[package] == version
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS])
+@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS])
 def test_every_setting_is_documented_with_its_default(bundle_root, name):
     text = (bundle_root / "docs" / "configs.md").read_text()
     config = read(bundle_root, name)
@@ -99,7 +100,7 @@ def test_overlays_hold_settings_of_training_that_differ(bundle_root, workflow, s
 
 def test_every_overlay_is_known_here(bundle_root):
     names = {path.stem for path in (bundle_root / "configs").glob("*.json")} - {"metadata"}
-    assert names == {*CONFIGS, *OVERLAYS}
+    assert names == {*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS}
 
 
 def _equal(text, number):
