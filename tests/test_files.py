@@ -48,6 +48,21 @@ def test_nothing_is_seen_of_a_file_before_it_is_whole(tmp_path):
     assert contents(tmp_path) == {"a.bin": b"half and half"}
 
 
+def test_a_file_that_is_there_can_be_left_as_it_is(tmp_path):
+    path = tmp_path / "a.bin"
+    write_atomically(path, lambda file: file.write(b"first"), once=True)
+    write_atomically(path, lambda file: file.write(b"second"), once=True)
+    assert contents(tmp_path) == {"a.bin": b"first"}
+
+
+def test_a_disk_without_links(tmp_path, monkeypatch):
+    def link(source, target):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # what Linux says on FAT
+
+    monkeypatch.setattr(os, "link", link)
+    test_a_file_that_is_there_can_be_left_as_it_is(tmp_path)
+
+
 def failing(error):
     def write(file):
         file.write(b"half")

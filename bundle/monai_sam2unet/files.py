@@ -30,8 +30,12 @@ logger = logging.getLogger(__name__)
 PROBE = "probe"
 """Stands for a file's name in that of the empty file by which `make_folder` tries whether it can write."""
 
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any]) -> None:
+
+def write_atomically(
+    path: str | os.PathLike[str], write: Callable[[BinaryIO], Any], once: bool = False
+) -> None:
     """Write a file under a temporary name in the same folder, then rename it.
 
     A process that is killed leaves the old file, and perhaps the unfinished one beside it under its
@@ -40,6 +44,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
     Args:
         path: where to; missing parent folders are made.
         write: is given the open binary file.
+        once: leave a file that is there as it is; of processes that write at the same moment one succeeds.
 
     Raises:
         InputError: if the disk is full or the place cannot be written; no part of the file stays.
@@ -52,7 +57,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
             write(file)
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the content does
-        os.replace(temporary, path)
+        _place_once(temporary, path) if once else os.replace(temporary, path)
         _sync_folder(path.parent)
     # torch.save hides the system's error behind a RuntimeError of its archive writer
     except (OSError, RuntimeError) as e:
@@ -66,10 +71,10 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
+def write_json(path: str | os.PathLike[str], content: Any, once: bool = False) -> None:
     """Write JSON, indented, atomically (see `write_atomically`); NaN is not allowed, give None."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()), once)
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -118,10 +123,10 @@ def remove_leftovers(folder: str | os.PathLike[str], names: Iterable[str]) -> No
         folder: where to look; not below it.
         names: final names of the files, such as "model.pt".
     """
-    alternatives = "|".join(re.escape(name) for name in (PROBE, *names))
-    pattern = re.compile(rf"\.({alternatives})\.[0-9a-f]{{32}}\.tmp")
+    known = {PROBE, *names}
     for path in sorted(Path(folder).glob(".*.tmp")):
-        if pattern.fullmatch(path.name) and path.is_file():
+        found = TEMPORARY.fullmatch(path.name)
+        if found and found[1] in known and path.is_file():
             with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete: no reason to stop
                 size = path.stat().st_size
                 path.unlink()
@@ -137,6 +142,17 @@ def check_space(folder: str | os.PathLike[str], needed: int, purpose: str) -> No
             f"{folder}: {purpose} need {needed / 2**20:.0f} MiB, free are {free / 2**20:.0f} MiB; "
             "free some space or choose another folder"
         )
+
+
+def _place_once(temporary: Path, path: Path) -> None:
+    """Give a file its final name unless that is taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename it fails if the name is there, on network disks as well
+    except FileExistsError:
+        return
+    except OSError:  # a disk without links, such as exFAT: nothing but a moment's overlap goes unnoticed
+        if not path.exists():
+            os.replace(temporary, path)
 
 
 def _temporary(path: Path) -> Path:
