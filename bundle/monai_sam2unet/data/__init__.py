@@ -10,14 +10,12 @@ from monai_sam2unet.data.pairing import (
     Affix,
     Pair,
     PairingError,
-    PictureSet,
-    find_pictures,
     pair_among,
     pair_files,
     pair_folders,
-    picture_set,
 )
 from monai_sam2unet.data.prepare import PicturesToSegment, prepare_datalists
+from monai_sam2unet.data.sources import PictureSet, find_pictures, picture_set
 from monai_sam2unet.data.splits import split_by_group
 
 __all__ = [

@@ -21,8 +21,14 @@ def is_picture(path: Path) -> bool:
 
 def pictures_in(folder: Path) -> list[Path]:
     """All pictures of a folder and its subfolders, sorted by path, hidden ones left out."""
-    found = (Path(parent, name) for parent, name in _walk(folder))
-    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+    return [folder / name for name in picture_names(folder)]
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Paths of the same pictures below the folder, with ``/`` between names: what a million of them needs."""
+    start = len(os.path.join(folder, ""))
+    found = (f"{parent[start:]}{os.sep}{name}" if parent[start:] else name for parent, name in _walk(folder))
+    return sorted(name.replace(os.sep, "/") for name in found)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:

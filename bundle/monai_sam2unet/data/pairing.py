@@ -1,4 +1,4 @@
-"""Find pictures, and pair each with its mask by name.
+"""Pair each picture with its mask by name.
 
 Pairing is by stem, never by the order of a sort: one missing file would otherwise shift every mask
 after it by one, which trains without an error. A stem is the name without its suffix, after a prefix
@@ -9,9 +9,7 @@ may have several masks, whose union is meant.
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from monai_sam2unet.data.listing import is_picture, pictures_in
+from monai_sam2unet.data.listing import pictures_in
 from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
@@ -79,18 +77,6 @@ class Pair:
     image: Path
     mask: Path
     more_masks: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class PictureSet:
-    """Pictures to predict; results keep each file's path relative to `root`."""
-
-    root: Path
-    files: tuple[Path, ...]
-
-    def relative(self, file: Path) -> Path:
-        """Where a result belongs below an output folder, still with the picture's suffix."""
-        return file.relative_to(self.root)
 
 
 class PairingError(InputError):
@@ -297,54 +283,3 @@ def pair_among(folder: Path, mask_names: str) -> list[Pair]:
         str(folder),
     )
     return [Pair(key, images[key][0], masks[key][0], tuple(masks[key][1:])) for key in sorted(images)]
-
-
-def _glob_root(pattern: str) -> Path:
-    """The folders of a pattern before the first part with a wildcard."""
-    fixed = []
-    for part in Path(pattern).parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return Path(*fixed)
-
-
-def picture_set(path: str | os.PathLike[str]) -> PictureSet:
-    """Find the pictures to predict, and the folder that results are laid out after.
-
-    Args:
-        path: a picture, a folder (searched with its subfolders), or a pattern such as
-            ``frames/**/*.png``. A file is taken whatever its suffix is, so that reading it says what
-            is wrong with it; in folders and patterns only picture suffixes are taken.
-
-    Returns:
-        The files, sorted, and their root: the file's folder, the folder, or the pattern's fixed part.
-
-    Raises:
-        InputError: nothing is there, or nothing that is a picture.
-    """
-    given = os.path.expanduser(path)
-    place = Path(given)
-    if place.is_file():
-        return PictureSet(place.parent, (place,))
-    if place.is_dir():
-        files = pictures_in(place)
-        if not files:
-            raise InputError(f"{place} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-        return PictureSet(place, tuple(files))
-    if not glob.has_magic(given):
-        raise InputError(f"{place} is not there; give a picture, a folder or a pattern such as 'in/**/*.png'")
-    root = _glob_root(given)
-    matched = {Path(hit) for hit in glob.glob(given, recursive=True)}
-    files = sorted((hit for hit in matched if hit.is_file() and is_picture(hit)), key=Path.as_posix)
-    if not files:
-        raise InputError(
-            f"no picture matches the pattern {given} ({len(matched)} other files or folders do); "
-            f"pictures are {', '.join(PICTURE_SUFFIXES)}"
-        )
-    return PictureSet(root, tuple(files))
-
-
-def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of `picture_set`, for callers that need no root."""
-    return list(picture_set(path).files)

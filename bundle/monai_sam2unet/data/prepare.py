@@ -16,7 +16,7 @@ from monai_sam2unet.data.joining import Folders, load_joined
 from monai_sam2unet.data.layouts import FOLDERS
 from monai_sam2unet.data.listing import Listing
 from monai_sam2unet.data.naming import counted
-from monai_sam2unet.data.pairing import picture_set
+from monai_sam2unet.data.sources import picture_set
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder
 
