@@ -93,6 +93,13 @@ CASES = [
     ("check_data", ["no", 0], YES_OR_NO, [True, False, "true", "false"]),
     ("probabilities", ["1"], YES_OR_NO, [True, "false"]),
     ("overlays", ["on"], YES_OR_NO, [False, "true"]),
+    (
+        "shard",
+        ["0/8", "9/8", "3", "3/", "/8", "3/0", "-1/8", "3 / 8", "\u0663/8", 3, 0.375, None, ["1/2"]],
+        "auto, or K/N such as 3/8: shard K, counted from 1, of N",
+        ["auto", "1/1", "3/8", "8/8", "03/08", "1/1000000"],
+    ),
+    ("skip_finished", ["yes", 1, None], YES_OR_NO, [True, False, "true", "False"]),
 ]
 REFUSED = [(name, value, words) for name, values, words, _ in CASES for value in values]
 TAKEN = [(name, value) for name, _, _, values in CASES for value in values]

@@ -22,8 +22,9 @@ from weakref import WeakKeyDictionary
 
 from monai.bundle import ConfigWorkflow
 
+from monai_sam2unet.data.shards import Shard
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.settings import RULES, check_settings
+from monai_sam2unet.settings import RULES, check_settings, flag
 
 __all__ = [
     "bundle_root",
@@ -31,6 +32,7 @@ __all__ = [
     "check_tracking",
     "check_values",
     "run_name",
+    "run_steps",
     "sets_in",
     "short_errors",
 ]
@@ -175,6 +177,39 @@ def check_values() -> None:
     parser = workflow.parser
     values = {name: parser.get_parsed_content(name) for name in RULES if name in parser.get()}
     check_settings(parser.get_parsed_content("device"), **values)
+    if "shard" in values:
+        _check_folder(str(parser.get()["output_dir"]), values["shard"], flag(values["skip_finished"]))
+
+
+def run_steps(name: str) -> None:
+    """Run the steps listed under an id of the running config, whose parts are not built before.
+
+    MONAI builds all that an expression refers to, even where it does not use it.
+
+    Args:
+        name: the id.
+    """
+    workflow = _running_workflow()
+    if workflow is None:
+        raise RuntimeError(f"run_steps({name!r}) is for the steps of a running bundle's config")
+    for index in range(len(workflow.parser[name])):
+        workflow.parser.get_parsed_content(f"{name}#{index}")
+
+
+def _check_folder(output_dir: str, shard: str, skip_finished: bool) -> None:
+    """Refuse a folder that is named by the clock, each process its own, where they are to share one.
+
+    Args:
+        output_dir: as the config has it, not evaluated.
+        shard: the setting.
+        skip_finished: the setting.
+    """
+    if "run_name(" in output_dir and (skip_finished or Shard(shard).count > 1):
+        given = "skip_finished true" if skip_finished else f"shard {Shard(shard)}"
+        raise InputError(
+            f"{given} needs an output_dir that all processes share and that stays the same, got none: "
+            "give --output_dir FOLDER"
+        )
 
 
 def check_tracking() -> None:

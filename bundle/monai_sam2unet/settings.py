@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from monai_sam2unet.data.shards import FORM, is_shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.handlers.key_metric import check_key_figure
 from monai_sam2unet.inferers import AMP_TYPES
@@ -117,6 +118,8 @@ RULES: dict[str, Rule] = {
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),
     "overlays": (_is_flag, "true or false"),
+    "shard": (is_shard, FORM),
+    "skip_finished": (_is_flag, "true or false"),
 }
 """For each setting: whether a value is fit, and what is expected in words."""
 

@@ -14,7 +14,10 @@ from monai_sam2unet.data.pairing import (
     pair_files,
     pair_folders,
 )
-from monai_sam2unet.data.prepare import PicturesToSegment, prepare_datalists
+from monai_sam2unet.data.prepare import prepare_datalists
+from monai_sam2unet.data.results import ResultsFolder
+from monai_sam2unet.data.segmenting import PicturesToSegment
+from monai_sam2unet.data.shards import Shard
 from monai_sam2unet.data.sources import PictureSet, find_pictures, picture_set
 from monai_sam2unet.data.splits import split_by_group
 
@@ -30,6 +33,8 @@ __all__ = [
     "Part",
     "PictureSet",
     "PicturesToSegment",
+    "ResultsFolder",
+    "Shard",
     "check_pairs",
     "detect",
     "draw_case",

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
 
-from monai_sam2unet.data.check import check_pairs, unreadable
-from monai_sam2unet.data.datalist import DataLists, Item, load_datalists
+from monai_sam2unet.data.check import check_pairs
+from monai_sam2unet.data.datalist import DataLists, load_datalists
 from monai_sam2unet.data.datasets import is_layout
 from monai_sam2unet.data.demo import ensure_demo
 from monai_sam2unet.data.joining import Folders, load_joined
 from monai_sam2unet.data.layouts import FOLDERS
 from monai_sam2unet.data.listing import Listing
 from monai_sam2unet.data.naming import counted
-from monai_sam2unet.data.sources import picture_set
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder
 
-__all__ = ["PicturesToSegment", "prepare_datalists"]
+__all__ = ["prepare_datalists"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,52 +98,3 @@ def _require_foreground(lists: DataLists, empty: set[str]) -> None:
                 f"{lists.root}: all {counted(len(items), 'mask')} of the {name} part are empty; check that "
                 "they are the right files and not class numbers, or choose another --seed or --val_fraction"
             )
-
-
-class PicturesToSegment:
-    """The pictures of a file, folder or pattern: those that can be read, and those that cannot.
-
-    Args:
-        source: picture, folder (with its subfolders) or pattern such as ``in/**/*.png``.
-
-    Attributes:
-        items: for each readable picture ``image`` (path), ``case`` (relative path without suffix) and
-            ``output`` (relative path of its results, ending in ``.png``).
-        failed: reason for each unreadable file.
-
-    Raises:
-        InputError: if nothing is there, or nothing that can be read.
-    """
-
-    def __init__(self, source: str | os.PathLike[str]) -> None:
-        found = picture_set(source)
-        self.failed: Mapping[Path, str] = unreadable(found.files)
-        files = [file for file in found.files if file not in self.failed]
-        if not files:
-            raise InputError(self._failures())
-        names = [file.relative_to(found.root) for file in files]
-        stems = [name.with_suffix("").as_posix() for name in names]
-        counts = Counter(stems)  # a.jpg and a.png would both become a.png: these keep their suffix
-        outputs = [
-            f"{stem if counts[stem] == 1 else name.as_posix()}.png"
-            for stem, name in zip(stems, names, strict=True)
-        ]
-        self.items: list[Item] = [
-            {"image": str(file), "case": output.removesuffix(".png"), "output": output}
-            for file, output in zip(files, outputs, strict=True)
-        ]
-        logger.info("%s to segment from %s", counted(len(files), "picture"), source)
-
-    def report_failed(self) -> None:
-        """Name the files that were passed over.
-
-        Raises:
-            InputError: if there are any, so that the program exits with an error.
-        """
-        if self.failed:
-            raise InputError(self._failures())
-
-    def _failures(self) -> str:
-        """All files that could not be read, with reasons."""
-        reasons = "\n  ".join(self.failed.values())
-        return f"{counted(len(self.failed), 'file')} could not be read, without a result:\n  {reasons}"

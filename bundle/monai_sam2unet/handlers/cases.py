@@ -174,7 +174,8 @@ class SegmentationWriter:
     """Write masks, and on request probability maps and overlays, as 8-bit PNG of the picture's own size.
 
     ``masks/`` holds 0 and 255; ``probabilities/`` holds the rounded probability times 255; ``overlays/``
-    the picture with the mask. Below them the paths are those of the pictures.
+    the picture with the mask. Below them the paths are those of the pictures. An item whose ``output`` is
+    empty only fills a batch; nothing is written for it.
 
     Args:
         output_dir: where the folders go.
@@ -198,6 +199,8 @@ class SegmentationWriter:
     def iteration_completed(self, engine: Engine) -> None:
         """Write what was asked for, for each picture of the batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if not item["output"]:
+                continue
             mask = np.asarray(output["pred"].cpu())[0] > 0
             self._write("masks", item["output"], mask.astype(np.uint8) * 255)
             if self.probabilities:
