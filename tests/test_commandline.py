@@ -7,7 +7,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from torch.utils.data import DataLoader, Dataset
 
-from monai_sam2unet.commandline import check_ids, sets_in, short_errors
+from monai_sam2unet.commandline import check_ids, run_steps, sets_in, short_errors
 from monai_sam2unet.errors import InputError
 
 
@@ -41,6 +41,11 @@ def wrapped(error, *outer):
         raise error
 
     return function
+
+
+def test_steps_need_a_running_config():
+    with pytest.raises(RuntimeError, match="for the steps of a running bundle's config"):
+        run_steps("segmentation")
 
 
 # --- errors

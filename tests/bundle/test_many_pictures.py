@@ -161,6 +161,14 @@ def test_a_folder_named_by_the_clock_is_refused(workflow, pictures, given, words
     workflow("inference", input=str(pictures), shard="1/1", skip_finished=False)
 
 
+def test_a_misspelt_setting_is_told(workflow, pictures, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        workflow("inference", input=str(pictures), output_dir=str(tmp_path), skip_finshed=True, shards="1/2")
+    message = input_error(caught.value)
+    assert "'skip_finshed'" in message and "did you mean 'skip_finished'?" in message
+    assert "'shards'" in message and "did you mean 'shard'?" in message
+
+
 # --- the scripts of docs/many_pictures.md
 
 
@@ -175,7 +183,9 @@ def bundle(bundle_root, tmp_path):
     for path in (bundle_root / "models").glob(f"{Path(SHIPPED_NAME).stem}.*"):
         shutil.copy(path, root / "models")
     text = (bundle_root / "docs" / "many_pictures.md").read_text()
-    for name, script in re.findall(r"`(segment\.\w+)`, in.*?```bash\n(.*?)```", text, re.DOTALL):
+    for name, script in re.findall(
+        r"^`(segment\.\w+)`, .*?```bash\n(.*?)```", text, re.DOTALL | re.MULTILINE
+    ):
         (root / name).write_text(script)
     return root
 
