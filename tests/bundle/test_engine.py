@@ -87,9 +87,9 @@ def test_the_engine_and_not_the_checkpoint_is_what_computes(segment, engine, tmp
 
 def test_the_overlay_refers_to_what_inference_has(bundle_root):
     base, overlay = (json.loads((bundle_root / "configs" / f"{name}.json").read_text()) for name in CONFIGS)
-    assert overlay.keys() - base.keys() == {"engine"}
-    kept = [step for step in base["inference"] if "load_model" not in step and "tracking" not in step]
-    assert [step for step in overlay["inference"] if "tracking" not in step] == kept
+    assert overlay.keys() - base.keys() == {"engine", "inference#0"}
+    kept = [step for step in base["segmentation"] if "load_model" not in step and "tracking" not in step]
+    assert [step for step in overlay["segmentation"] if "tracking" not in step] == kept
 
 
 def test_a_missing_engine_is_named(segment, tmp_path):
