@@ -114,7 +114,7 @@ def _export(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> tuple[SAM2UNet, dict[str, Any]]:
     """The model, and the settings it was trained with."""
     from monai_sam2unet.errors import InputError
-    from monai_sam2unet.handlers.checkpoints import model_settings
+    from monai_sam2unet.handlers import model_settings
     from monai_sam2unet.networks import SAM2UNet
     from monai_sam2unet.networks.weights import load_model, model_architecture
 

@@ -2,8 +2,9 @@
 
 from monai_sam2unet.handlers.averaging import WeightAverage
 from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
-from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints, model_settings
+from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints
 from monai_sam2unet.handlers.key_metric import key_metric
+from monai_sam2unet.handlers.model_settings import model_settings
 from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
 from monai_sam2unet.handlers.tracking import complete_tracking
 from monai_sam2unet.handlers.training import EarlyStop, EpochSeed, GradientClip, NumericalGuard

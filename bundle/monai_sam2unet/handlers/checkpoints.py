@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import time
@@ -39,7 +38,7 @@ from monai_sam2unet.networks.weights import (
     trained_only,
 )
 
-__all__ = ["LAST_NAME", "MODEL_NAME", "TrainingCheckpoints", "model_settings"]
+__all__ = ["LAST_NAME", "MODEL_NAME", "TrainingCheckpoints"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,38 +60,6 @@ IMPLIED = {"protocol": "fixed", "key_metric": "dice"}
 
 MAY_DIFFER = ("version", "threshold", *ORIGIN)
 """Settings that a resumed run may have other than the run before."""
-
-
-def model_settings(checkpoint: str | os.PathLike[str], **defaults: Any) -> dict[str, Any]:
-    """Settings of the run that made a model.
-
-    Args:
-        checkpoint: path of the weights; a JSON file of the same stem is looked for beside it, then
-            settings within it, as ``checkpoint_last.pt`` has them.
-        defaults: values for what is not found; that they are taken is logged as a warning.
-
-    Returns:
-        The settings, such as ``input_size`` in pixels.
-
-    Raises:
-        InputError: if a file is there and cannot be read.
-    """
-    path = Path(checkpoint)
-    found: Any = None
-    try:
-        if path.with_suffix(".json").is_file():
-            found = dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
-        elif path.is_file():
-            content = read_checkpoint(path)
-            found = content.get("settings") if isinstance(content, Mapping) else None
-    except (OSError, ValueError, TypeError) as e:
-        raise InputError(
-            f"{path.with_suffix('.json')}: not the settings of a model ({e}); restore or delete the file"
-        ) from e
-    if found is None and path.is_file():
-        assumed = ", ".join(f"{name} {value}" for name, value in defaults.items())
-        logger.warning("%s: no settings of its training are known, taken: %s", path, assumed)
-    return {**defaults, **(found or {})}
 
 
 class TrainingCheckpoints:
