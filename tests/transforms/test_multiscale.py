@@ -109,6 +109,8 @@ def test_distributed_sampler_hears_of_epochs():
     wrapped = MultiScaleLoader(DataLoader(data, batch_size=4, sampler=sampler), scales=(1,))
     orders = [tuple(i for b in wrapped for i in b["index"].tolist()) for _ in range(4)]
     assert len(set(orders)) > 1 and sampler.epoch == 3
+    wrapped.set_epoch(1)  # as in a run that goes on
+    assert tuple(i for b in wrapped for i in b["index"].tolist()) == orders[1] and sampler.epoch == 1
 
 
 def test_under_monais_trainer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
@@ -11,16 +12,22 @@ from monai.handlers import EarlyStopHandler
 from monai.utils import set_determinism
 from torch import nn
 
+from monai_sam2unet.transforms import MultiScaleLoader
+
 __all__ = ["EarlyStop", "EpochSeed", "GradientClip", "NumericalGuard"]
 
 logger = logging.getLogger(__name__)
+
+RANK_STEP = 15_485_863
+"""From the seed of a process to that of the next: more than any number of epochs."""
 
 
 class EpochSeed:
     """Seed everything random anew at the start of every epoch, from the run's seed and the epoch.
 
     Order of the data and augmentations of an epoch then depend on nothing that happened before it: a run
-    that was resumed draws what an undisturbed one draws.
+    that was resumed draws what an undisturbed one draws. Each of several processes has a seed of its own, and
+    the order in which they share the data is that of the epoch.
 
     Args:
         seed: seed of the run.
@@ -35,8 +42,10 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seed torch, NumPy, Python and the training transforms."""
-        seed = (self.seed * 100_003 + engine.state.epoch) % 2**31
+        seed = (self.seed * 100_003 + engine.state.epoch + RANK_STEP * idist.get_rank()) % 2**31
         set_determinism(seed)
+        if isinstance(engine.data_loader, MultiScaleLoader):
+            engine.data_loader.set_epoch(engine.state.epoch - 1)
         transform = getattr(engine.data_loader.dataset, "transform", None)
         if transform is not None:
             transform.set_random_state(seed=seed)

@@ -26,8 +26,8 @@ class MultiScaleLoader:
 
     All attributes of the wrapped loader (``dataset``, ``batch_size``, ``sampler``, ...) can be read here.
     MONAI's engines announce epochs only to samplers of loaders of torch's own class, so a
-    ``DistributedSampler`` is told the epoch here: the number of passes so far, counted from 0 (again from 0
-    after a restart).
+    ``DistributedSampler`` is told the epoch here: the number of passes so far, counted from 0, unless
+    `set_epoch` says which epoch comes next.
 
     Args:
         loader: Loader of batches that are dictionaries of tensors ``(B, C, H, W)``.
@@ -67,6 +67,10 @@ class MultiScaleLoader:
     def __len__(self) -> int:
         """Batches per epoch, all scales counted."""
         return len(self.loader) * len(self.scales)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is, counted from 0."""
+        self.epoch = epoch
 
     def __iter__(self) -> Iterator[dict[Any, Any]]:
         """Yield the batches of one epoch.
