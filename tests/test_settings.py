@@ -88,6 +88,7 @@ CASES = [
     ),
     ("engine", ["", None, 3], "a file", ["models/model_trt.ts"]),
     ("save", ["best", True], "one of all, trained", ["all", "trained"]),
+    ("sync_batchnorm", ["yes", None, 2], "auto, true or false", ["auto", False, "false"]),
     ("resume", ["yes", 1, None, ""], YES_OR_NO, [True, False, "true", "False"]),
     ("checkpointing", ["on", 1, None], YES_OR_NO, [True, False, "true", "false"]),
     ("check_data", ["no", 0], YES_OR_NO, [True, False, "true", "false"]),
@@ -199,6 +200,15 @@ def test_the_key_metric_is_a_figure_of_the_protocol(protocol):
         )
 
 
+@pytest.mark.parametrize("value", [True, "true", "True"])
+def test_batch_normalisation_over_processes_needs_gpus(monkeypatch, value):
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", sync_batchnorm=value)
+    assert str(caught.value) == "sync_batchnorm true needs GPUs, PyTorch has none for a CPU; leave it at auto"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_settings("cuda", sync_batchnorm=value)
+
+
 @pytest.mark.parametrize("tuning", ["adapters", "frozen", "lora", "bitfit"])
 def test_layer_decay_needs_the_whole_encoder(tuning):
     with pytest.raises(InputError) as caught:
@@ -258,3 +268,48 @@ def test_gpus_that_are_there(monkeypatch, count, device):
 def test_unknown_devices_are_named(device):
     with pytest.raises(InputError, match=f"device must be auto, cpu, cuda or cuda:N, got '{device}'"):
         check_settings(device)
+
+
+@pytest.fixture
+def of_several(monkeypatch):
+    """`of_several(rank, gpus)` makes this one of eight processes of two machines, with GPUs on this one."""
+
+    def make(rank, gpus):
+        monkeypatch.setenv("WORLD_SIZE", "8")
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+    return make
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:3"])
+def test_each_process_has_a_gpu_of_its_own(of_several, device):
+    of_several(rank=3, gpus=4)
+    assert choose_device(device) == torch.device("cuda", 3)
+
+
+def test_processes_without_gpus_compute_on_the_cpu(of_several):
+    of_several(rank=3, gpus=0)
+    assert choose_device("auto") == torch.device("cpu")
+    of_several(rank=3, gpus=4)
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:2"])
+def test_more_processes_than_gpus(of_several, device):
+    of_several(rank=2, gpus=2)
+    with pytest.raises(InputError) as caught:
+        choose_device(device)
+    assert str(caught.value) == (
+        "process 2 (counted from 0) of this machine has no GPU, there are 2; "
+        "start at most 2: --nproc_per_node 2"
+    )
+
+
+def test_processes_do_not_share_a_gpu(of_several):
+    of_several(rank=1, gpus=2)
+    with pytest.raises(
+        InputError, match="device 'cuda:0' is one GPU, and process 1 of this machine needs its"
+    ):
+        choose_device("cuda:0")

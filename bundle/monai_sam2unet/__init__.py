@@ -1,7 +1,17 @@
 """SAM2-UNet as a MONAI bundle: the network, its loss, data, transforms, handlers and metrics."""
 
 # MONAI's configs find a bare class name in modules that are already loaded: load all that they name
-from monai_sam2unet import commandline, data, handlers, inferers, metrics, networks, settings, transforms
+from monai_sam2unet import (
+    commandline,
+    data,
+    distributed,
+    handlers,
+    inferers,
+    metrics,
+    networks,
+    settings,
+    transforms,
+)
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.losses import StructureLoss
 from monai_sam2unet.networks import SAM2UNet
@@ -15,6 +25,7 @@ __all__ = [
     "__version__",
     "commandline",
     "data",
+    "distributed",
     "handlers",
     "inferers",
     "metrics",

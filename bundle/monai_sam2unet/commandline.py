@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from monai.bundle import ConfigWorkflow
 
+from monai_sam2unet import distributed
 from monai_sam2unet.data.shards import Shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.settings import RULES, check_settings, flag
@@ -63,18 +64,25 @@ def short_errors() -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the first expected error of a chain, or the whole chain if there is none."""
+    """Print the first expected error of a chain, or the whole chain if there is none.
+
+    One of several processes keeps silent if another has said it already, and then ends at once.
+    """
     message = next((m for m in map(_message, _chain(error)) if m), None)
-    if message is None:
-        sys.__excepthook__(kind, error, trace)
-    else:
-        sys.stderr.write(f"\n{message}\n")
+    if distributed.may_say(message or repr(error)):
+        if message is None:
+            sys.__excepthook__(kind, error, trace)
+        else:
+            sys.stderr.write(f"\n{message}\n")
+    distributed.leave()
 
 
 def _message(error: BaseException) -> str | None:
     """What to show of an expected error; None for any other."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
+    if distributed.is_loss(error):
+        return distributed.LOSS
     # an error in a worker process of a loader arrives as the text of its traceback, also as an InputError
     worker = re.search(r"^(?:\w+\.)*InputError: (.*?)(?:\n\n|\n?\Z)", str(error), re.MULTILINE | re.DOTALL)
     if worker:

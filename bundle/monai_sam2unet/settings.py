@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from monai_sam2unet import distributed
 from monai_sam2unet.data.shards import FORM, is_shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.handlers.key_metric import check_key_figure
@@ -113,6 +114,7 @@ RULES: dict[str, Rule] = {
     "engine": (lambda v: isinstance(v, str) and v != "", "a file"),
     "pretrained_part": _one_of(*PARTS),
     "save": _one_of("all", "trained"),
+    "sync_batchnorm": (lambda v: v == "auto" or _is_flag(v), "auto, true or false"),
     "resume": (_is_flag, "true or false"),
     "checkpointing": (_is_flag, "true or false"),
     "check_data": (_is_flag, "true or false"),
@@ -153,6 +155,8 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
     problems = []
     if values.get("amp") == "fp16" and device.type == "cpu":
         problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
+    if str(values.get("sync_batchnorm")).lower() == "true" and device.type == "cpu":
+        problems.append("sync_batchnorm true needs GPUs, PyTorch has none for a CPU; leave it at auto")
     size = values.get("input_size", SIZE_DIVISOR)
     wrong = [s for s in ([size] if isinstance(size, int) else size) if s % SIZE_DIVISOR]
     if wrong:
@@ -187,17 +191,39 @@ def flag(value: bool | str) -> bool:
 def choose_device(device: str | torch.device) -> torch.device:
     """The device by its name; ``auto`` is the first GPU if there is one, else the CPU.
 
+    Of several processes on a machine each has a GPU of its own, by its number there.
+
     Raises:
-        InputError: if there is no such device.
+        InputError: if there is no such device, or several processes would share it.
     """
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if distributed.local_rank() is None:
+            return torch.device(device)
     try:
         chosen = torch.device(device)
     except RuntimeError as e:
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}") from e
+    if chosen.type == "cuda" and distributed.local_rank() is not None:
+        return _own_gpu(chosen, distributed.local_rank() or 0)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device {device!r} is not there ({torch.cuda.device_count()} GPUs); use --device cpu"
         )
     return chosen
+
+
+def _own_gpu(device: torch.device, rank: int) -> torch.device:
+    """The GPU of one of several processes, by its number on its machine."""
+    if device.index not in (None, rank):
+        raise InputError(
+            f"device '{device}' is one GPU, and process {rank} of this machine needs its own; leave --device "
+            "at auto, and choose GPUs before the command: CUDA_VISIBLE_DEVICES=1,2 torchrun ..."
+        )
+    count = torch.cuda.device_count()
+    if rank >= count:
+        raise InputError(
+            f"process {rank} (counted from 0) of this machine has no GPU, there are {count}; "
+            f"start at most {count}: --nproc_per_node {count}"
+        )
+    return torch.device("cuda", rank)

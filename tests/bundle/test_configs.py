@@ -16,6 +16,8 @@ from monai_sam2unet.networks.weights import load_model, read_weights
 CONFIGS = ("train", "evaluate", "inference")
 INFERENCE_OVERLAYS = ("inference_trt",)
 OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong")
+PROCESSES = {"multi_gpu_train": ("train",), "multi_gpu_evaluate": ("train", "evaluate")}
+"""Overlays for several processes, and what they are laid over."""
 # derived by the configs from the settings, not meant to be set
 DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture"}
 
@@ -68,7 +70,7 @@ def test_metadata(bundle_root):
         assert pins[package] == version
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS])
+@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES])
 def test_every_setting_is_documented_with_its_default(bundle_root, name):
     text = (bundle_root / "docs" / "configs.md").read_text()
     config = read(bundle_root, name)
@@ -100,7 +102,25 @@ def test_overlays_hold_settings_of_training_that_differ(bundle_root, workflow, s
 
 def test_every_overlay_is_known_here(bundle_root):
     names = {path.stem for path in (bundle_root / "configs").glob("*.json")} - {"metadata"}
-    assert names == {*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS}
+    assert names == {*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_overlays_for_processes_change_parts_that_are_there(bundle_root, name):
+    """Each part that they set belongs to one of the config; the first lines are those of one process."""
+    below: dict = {}
+    for base in PROCESSES[name]:
+        below |= read(bundle_root, base)
+    overlay = read(bundle_root, name)
+    new = {"sync_batchnorm", "finalize", "settings#sync_batchnorm", "train#dataloader#loader#sampler"}
+    for key in overlay.keys() - new - {"validate#dataloader#sampler"}:
+        part = below
+        for step in key.split("#"):
+            part = part[step]
+    start = "$monai_sam2unet.distributed.start(@torch_device)"
+    usual = [step for step in below["initialize"] if "check_started" not in step]
+    assert overlay["initialize"] == [usual[0], start, *usual[1:]]
+    assert overlay["finalize"] == ["$monai_sam2unet.distributed.stop()"]
 
 
 def _equal(text, number):

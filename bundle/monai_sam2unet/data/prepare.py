@@ -13,6 +13,7 @@ from monai_sam2unet.data.joining import Folders, load_joined
 from monai_sam2unet.data.layouts import FOLDERS
 from monai_sam2unet.data.listing import Listing
 from monai_sam2unet.data.naming import counted
+from monai_sam2unet.distributed import from_first
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder
 
@@ -35,6 +36,8 @@ def prepare_datalists(
 ) -> DataLists:
     """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
 
+    Of several processes the first one reads and writes, and the others get its lists.
+
     Args:
         dataset_dir: folder of the data set, or a list of several that are taken as one; empty for the
             demonstration.
@@ -54,6 +57,31 @@ def prepare_datalists(
     Raises:
         InputError: if folder, files or split cannot be used; the message names them.
     """
+
+    def prepare() -> DataLists:
+        lists = _load(dataset_dir, demo_dir, dataset, datalist, val_fraction, seed)
+        logger.info("%s", lists.summary())
+        if to_learn_from and not lists.train:
+            raise InputError(_nothing_to_learn(lists, listed=bool(datalist)))
+        if check:
+            found = check_pairs([*lists.train, *lists.validation, *lists.test])
+            if to_learn_from:
+                _require_foreground(lists, set(found.empty))
+        lists.write(make_folder(output_dir) / "datalist.json")
+        return lists
+
+    return from_first(prepare)
+
+
+def _load(
+    dataset_dir: Folders | None,
+    demo_dir: str | os.PathLike[str],
+    dataset: str,
+    datalist: str | None,
+    val_fraction: float,
+    seed: int,
+) -> DataLists:
+    """Lists of the data set, or of the demonstration where no folder is given."""
     if not dataset_dir:
         if datalist or dataset != "auto":
             given = f"datalist={datalist}" if datalist else f"dataset={dataset}"
@@ -62,20 +90,10 @@ def prepare_datalists(
             "No --dataset_dir: this is the demonstration, by default the nano network on synthetic polyps "
             "of 128x128 pixels. Give --dataset_dir DIR for your own data."
         )
-        lists = load_datalists(ensure_demo(demo_dir))
-    else:
-        lists = load_joined(
-            dataset_dir, dataset=dataset, datalist=datalist or None, val_fraction=val_fraction, seed=seed
-        )
-    logger.info("%s", lists.summary())
-    if to_learn_from and not lists.train:
-        raise InputError(_nothing_to_learn(lists, listed=bool(datalist)))
-    if check:
-        found = check_pairs([*lists.train, *lists.validation, *lists.test])
-        if to_learn_from:
-            _require_foreground(lists, set(found.empty))
-    lists.write(make_folder(output_dir) / "datalist.json")
-    return lists
+        return load_datalists(ensure_demo(demo_dir))
+    return load_joined(
+        dataset_dir, dataset=dataset, datalist=datalist or None, val_fraction=val_fraction, seed=seed
+    )
 
 
 def _nothing_to_learn(lists: DataLists, listed: bool) -> str:

@@ -1,6 +1,6 @@
 """Ignite handlers: what happens around the loops of training, evaluation and inference."""
 
-from monai_sam2unet.handlers.averaging import WeightAverage
+from monai_sam2unet.handlers.averaging import SharedStatistics, WeightAverage
 from monai_sam2unet.handlers.cases import CaseReport, SegmentationWriter
 from monai_sam2unet.handlers.checkpoints import TrainingCheckpoints
 from monai_sam2unet.handlers.key_metric import key_metric
@@ -17,6 +17,7 @@ __all__ = [
     "GradientClip",
     "NumericalGuard",
     "SegmentationWriter",
+    "SharedStatistics",
     "TensorBoardOverlays",
     "TrainingCheckpoints",
     "TrainingProgress",

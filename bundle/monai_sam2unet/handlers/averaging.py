@@ -1,4 +1,4 @@
-"""An average of the weights over the steps of a training, which is validated and kept as the model."""
+"""Averages: of the weights over the steps of a training, and of running statistics over its processes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["WeightAverage"]
+__all__ = ["SharedStatistics", "WeightAverage"]
 
 
 class WeightAverage:
@@ -54,6 +57,36 @@ class WeightAverage:
     def _follow(self, *_: Any) -> None:
         """Called after a step of the optimiser."""
         self.averaged.update_parameters(self.source)
+
+
+class SharedStatistics:
+    """Give all processes the mean of their running statistics at the end of every epoch.
+
+    Each process normalises its own batches and so keeps running means and variances of its own pictures. The
+    mean of them is of all pictures; what is validated and saved does not depend on the process then.
+
+    Args:
+        network: the network being trained.
+        average: an average of its weights, which has running statistics as well; None if there is none.
+    """
+
+    def __init__(self, network: nn.Module, average: WeightAverage | None = None) -> None:
+        self.networks = [network] if average is None else [network, average.network]
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, before the handlers that validate and save."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    @torch.no_grad()
+    def __call__(self, engine: Engine) -> None:
+        """Exchange all statistics in one message."""
+        layers = [m for network in self.networks for m in network.modules() if isinstance(m, _BatchNorm)]
+        statistics = [s for m in layers for s in (m.running_mean, m.running_var) if s is not None]
+        if not statistics:
+            return
+        mean = idist.all_reduce(torch.cat(statistics)) / idist.get_world_size()
+        for old, new in zip(statistics, mean.split([len(s) for s in statistics]), strict=True):
+            old.copy_(new)
 
 
 @torch.no_grad()

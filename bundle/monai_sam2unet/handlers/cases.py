@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
+from monai_sam2unet.distributed import gathered, is_first
 from monai_sam2unet.files import make_folder, write_atomically, write_json
 from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize
 from monai_sam2unet.metrics.summary import SPECK
@@ -86,7 +87,11 @@ class CaseReport:
             self.pictures.append((item["image"].meta["filename_or_obj"], packed))
 
     def completed(self, engine: Engine) -> None:
-        """Write the three files and log the figures."""
+        """Write the three files and log the figures; of several processes the first one does, for all."""
+        cases = gathered(list(zip(self.rows, self.pictures, strict=True)))
+        if not is_first():
+            return
+        self.rows, self.pictures = [row for row, _ in cases], [picture for _, picture in cases]
         summary = self.summary()
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from monai_sam2unet.distributed import agree, is_first
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import (
     check_space,
@@ -55,8 +55,8 @@ LAST_NAME = "checkpoint_last.pt"
 ORIGIN = ("pretrained", "base")
 """Settings that say what the weights started from; a resumed run takes them over."""
 
-IMPLIED = {"protocol": "fixed", "key_metric": "dice"}
-"""Settings of runs of versions that did not record them: by these their best figure was chosen."""
+IMPLIED = {"protocol": "fixed", "key_metric": "dice", "processes": 1}
+"""Settings of runs of versions that did not record them."""
 
 MAY_DIFFER = ("version", "threshold", *ORIGIN)
 """Settings that a resumed run may have other than the run before."""
@@ -74,6 +74,8 @@ class TrainingCheckpoints:
 
     A process may be killed between any two writes. ``checkpoint_last.pt`` comes first and is what counts: if
     the model of its epoch was the best one, a resumed run writes ``model.pt`` again.
+
+    Of several processes the first one writes; all read the state that they resume from.
 
     The random state needs no saving: every epoch is seeded by the run's seed and its number (`EpochSeed`).
 
@@ -139,7 +141,15 @@ class TrainingCheckpoints:
         if self.start is not None and self.start.base is not None:
             self.settings["base"] = self.start.base.reference()
             self.base = self.start.base if self.save == "trained" else None
-        # no other process writes these: two trainings into one folder would take each other's model away
+        if is_first():
+            self._prepare_folder()
+        if self.resume:
+            self._resume(engine)
+        self.running = True
+
+    def _prepare_folder(self) -> None:
+        """See that there is space, and move the model of an earlier run out of the way unless it goes on."""
+        # no other run writes these: two trainings into one folder would take each other's model away
         remove_leftovers(self.folder, (MODEL_NAME, SETTINGS_NAME, LAST_NAME))
         state = self._network_state(self.network)["network"]
         weights = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
@@ -147,11 +157,8 @@ class TrainingCheckpoints:
         # best model, last state with two moments of AdamW, and one of them twice while it is replaced
         copies = 3 if self.average is None else 5
         check_space(self.folder, copies * weights + 4 * learning, "the checkpoints")
-        if self.resume:
-            self._resume(engine)
-        else:
+        if not self.resume:
             self._keep_previous()
-        self.running = True
 
     def epoch_completed(self, engine: Engine) -> None:
         """Write the last state, then the model if this epoch's is the best one."""
@@ -173,7 +180,7 @@ class TrainingCheckpoints:
 
     def exception_raised(self, engine: Engine, error: BaseException) -> None:
         """On Ctrl-C see that there is something to go on from, and say so; every error is raised again."""
-        if isinstance(error, KeyboardInterrupt) and self.running:
+        if isinstance(error, KeyboardInterrupt) and self.running and is_first():
             # weights from within an epoch would make the resumed run another: only where there are no others
             if self.epochs_done == 0 or self.epochs_saved < self.epochs_done:
                 self._save_last(engine)
@@ -201,6 +208,8 @@ class TrainingCheckpoints:
 
     def _save_model(self, engine: Engine) -> None:
         """Write ``model.pt`` and ``model.json``, so that no model is ever without its settings."""
+        if not is_first():
+            return
         content = self._network_state(self.network if self.average is None else self.average.network)
         if self.base is None:
             content = merge_lora(content["network"])
@@ -214,6 +223,8 @@ class TrainingCheckpoints:
 
     def _save_last(self, engine: Engine) -> None:
         """Write ``checkpoint_last.pt``."""
+        if not is_first():
+            return
         state = {
             **self._network_state(self.network),
             **self._average_state(),
@@ -262,6 +273,9 @@ class TrainingCheckpoints:
         """Load ``checkpoint_last.pt`` into everything and go on with the epoch after it."""
         path = self.folder / LAST_NAME
         state = read_checkpoint(path)
+        agree(
+            state["epoch"], f"the last epoch in {path}", "ckpt_dir must be one folder that all machines see"
+        )
         other = {
             name: (value, self.settings[name])
             for name, value in {**IMPLIED, **state["settings"]}.items()

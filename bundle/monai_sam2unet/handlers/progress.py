@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
@@ -20,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from monai_sam2unet.distributed import is_first
 from monai_sam2unet.files import remove_leftovers, write_atomically
 from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
 from monai_sam2unet.pictures import open_picture, overlay
@@ -33,6 +35,8 @@ BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remainin
 
 class TrainingProgress:
     """A bar over the whole training with time left, a log line an epoch, and ``history.csv``.
+
+    Of several processes the first one shows and writes; the loss is the mean over all.
 
     The bar is shown on a terminal alone, so that log files stay readable. Ignite's own begins anew with
     every epoch and so cannot tell the time left to the end. Columns of
@@ -80,7 +84,8 @@ class TrainingProgress:
     def started(self, engine: Engine) -> None:
         """Tidy up after a run that was killed, and say how long the way is."""
         # a training alone writes these; an evaluation into this folder may be writing its own at this moment
-        remove_leftovers(self.history.parent, ("datalist.json", self.history.name))
+        if is_first():
+            remove_leftovers(self.history.parent, ("datalist.json", self.history.name))
         state = engine.state
         logger.info("Training %d epochs of %d iterations", state.max_epochs, state.epoch_length)
 
@@ -91,7 +96,8 @@ class TrainingProgress:
             engine.state.history = self._earlier_rows(engine)
             length = engine.state.epoch_length
             total, done = engine.state.max_epochs * length, (engine.state.epoch - 1) * length
-            self.bar = tqdm(total=total, initial=done, desc="Training", bar_format=BAR, disable=None)
+            hidden = None if is_first() else True  # None: unless there is a terminal
+            self.bar = tqdm(total=total, initial=done, desc="Training", bar_format=BAR, disable=hidden)
             self.stack.callback(self.bar.close)
             if not self.bar.disable:  # log lines are to pass above the bar
                 self.stack.enter_context(logging_redirect_tqdm())
@@ -114,7 +120,7 @@ class TrainingProgress:
         row: dict[str, Any] = {
             "epoch": epoch,
             "seconds": round(now - self.epoch_started_at, 1),
-            "loss": round(float(np.mean(self.losses)), 5),
+            "loss": round(idist.all_reduce(float(np.mean(self.losses))) / idist.get_world_size(), 5),
             self.metric: "",
             "learning_rate": f"{self.rate:.3g}",
         }
@@ -132,7 +138,8 @@ class TrainingProgress:
             _duration(row["seconds"]),
             _duration(left),
         )
-        write_atomically(self.history, lambda file: file.write(_csv(engine.state.history).encode()))
+        if is_first():
+            write_atomically(self.history, lambda file: file.write(_csv(engine.state.history).encode()))
 
     def completed(self, engine: Engine) -> None:
         """Close the bar and give the log back."""
