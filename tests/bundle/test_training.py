@@ -328,3 +328,15 @@ def test_several_folders_are_trained_on_as_one(train, small_set, tmp_path):
     assert (len(lists.train), len(lists.validation)) == (12 + 3, 4 + 1)
     written = json.loads((tmp_path / "datalist.json").read_text())
     assert written["dataset"] == "demo+folders" and len(written["training"]) == 15
+
+
+@pytest.mark.parametrize("validation", [0, 2])
+def test_pictures_named_from_outside(train, small_set, tmp_path, validation):
+    """As MONAI Label names them: paths alone. Nothing else is read, and the demonstration is not drawn."""
+    items = [{"image": i["image"], "label": i["label"]} for i in load_datalists(small_set).train[:6]]
+    lists = {"train#dataset#data": items[2:], "validate#dataset#data": items[:validation]}
+    demo = {"dataset_dir": "", "demo_dir": str(tmp_path / "demo")}
+    train(tmp_path / "run", **{**demo, **lists, "max_epochs": 1})
+    assert not (tmp_path / "demo").exists() and not (tmp_path / "run" / "datalist.json").exists()
+    noted = json.loads((tmp_path / "run" / "models" / "model.json").read_text())
+    assert noted["epoch"] == 1 and (noted["validation_dice"] is None) == (validation == 0)

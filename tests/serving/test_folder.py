@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 
 from monai_sam2unet import InputError, SAM2UNet
 from monai_sam2unet.networks.weights import read_weights
-from monai_sam2unet.serving.folder import BUNDLE, prepare
+from monai_sam2unet.serving.folder import BUNDLE, prepare, served_weights
 from monai_sam2unet.transforms import LabelServerMaskd
 from scripts import label_server
 from tests.serving.rest import ROOT, SHIPPED
@@ -90,6 +90,27 @@ def test_models_that_cannot_be_served(root, tmp_path):
     model.write_bytes(model.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged or incomplete"):
         prepare(tmp_path / "app", root)
+
+
+def test_weights_of_a_request(tmp_path):
+    for name in ("model.pt", "a.pt"):
+        (tmp_path / name).touch()
+    assert served_weights(tmp_path) == served_weights(tmp_path, ["a.pt", "model.pt"]) == tmp_path / "model.pt"
+    assert served_weights(tmp_path, "a.pt") == served_weights(tmp_path, "../a.pt") == tmp_path / "a.pt"
+    with pytest.raises(InputError, match=r"no model 'b\.pt' on the server; there is: a\.pt, model\.pt"):
+        served_weights(tmp_path, "b.pt")
+
+
+@pytest.mark.parametrize(("labels", "split", "validation"), [(1, 0.2, 0), (2, 0.5, 1), (3, 0, 0), (4, -1, 0)])
+def test_few_labels_are_all_trained_on(root, tmp_path, labels, split, validation):
+    pytest.importorskip("monailabel", reason="MONAI Label is not installed (make monailabel)")
+    from monai_sam2unet.serving.training import Training
+
+    prepare(tmp_path / "app", root)
+    training = Training(str(tmp_path / "app" / BUNDLE), {})
+    items = [{"image": f"{i}.png", "label": f"{i}.png"} for i in range(labels)]
+    train, validate = training._partition_datalist(items, {"val_split": split})
+    assert len(validate) == validation and train + validate == items
 
 
 def test_mask_for_the_server():

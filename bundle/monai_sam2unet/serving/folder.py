@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import copy_file, make_folder, write_atomically
 from monai_sam2unet.networks.weights import convert, model_to_use, read_weights
 from monai_sam2unet.networks.weights.shipped import announce_shipped
 
-__all__ = ["BUNDLE", "MODEL", "prepare"]
+__all__ = ["BUNDLE", "MODEL", "prepare", "served_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,30 @@ def prepare(
         copy_file(file, app / BUNDLE / "configs" / file.name)
     write_atomically(main, lambda file: file.write(MAIN))
     return model
+
+
+def served_weights(models: str | os.PathLike[str], name: Any = None) -> Path:
+    """The file of weights that a request means.
+
+    Args:
+        models: folder of the served models.
+        name: what a client chose. A list is what was offered to it, and not a choice: the shortest name comes
+            first there, not the model.
+
+    Returns:
+        The file of this name, ``model.pt`` if none was chosen.
+
+    Raises:
+        InputError: if a file was chosen that is not there.
+    """
+    folder = Path(models)
+    if not isinstance(name, str) or name == "model.pt":
+        return folder / "model.pt"
+    path = folder / os.path.basename(name)
+    if not path.is_file():
+        there = ", ".join(sorted(file.name for file in folder.glob("*.pt")))
+        raise InputError(f"no model {name!r} on the server; there is: {there}")
+    return path
 
 
 def _check_whole(content: str, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import load_model, model_architecture
+from monai_sam2unet.serving.folder import served_weights
 from monai_sam2unet.serving.polygons import as_annotations
 
 __all__ = ["Segmentation", "reason_of"]
@@ -79,25 +79,8 @@ class Segmentation(BundleInferTask):
         return super().pre_transforms({**self.displayable_configs, **request})
 
     def weights_of(self, request: Mapping[str, Any]) -> Path:
-        """The file of weights that a request is answered with.
-
-        Args:
-            request: ``model_filename`` may name another one of the served folder, as MONAI Label's clients
-                offer them.
-
-        Raises:
-            InputError: if there is no such file.
-        """
-        served = Path(self.path[0])
-        name = request.get("model_filename")
-        # a list is what was offered, not what was chosen: the shortest name comes first, not the model
-        if not isinstance(name, str) or name == served.name:
-            return served
-        path = served.parent / os.path.basename(name)
-        if not path.is_file():
-            there = ", ".join(sorted(file.name for file in served.parent.glob("*.pt")))
-            raise InputError(f"no model {name!r} on the server; there is: {there}")
-        return path
+        """The file of weights that a request is answered with (see `served_weights`)."""
+        return served_weights(Path(self.path[0]).parent, request.get("model_filename"))
 
     def logits(self, request: Mapping[str, Any], turned: Callable[[Tensor], Tensor]) -> Tensor:
         """The network's output for a picture, before anything is made of it.

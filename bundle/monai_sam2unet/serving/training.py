@@ -17,6 +17,7 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import copy_file
 from monai_sam2unet.handlers import model_settings
 from monai_sam2unet.networks.weights import model_architecture
+from monai_sam2unet.serving.folder import served_weights
 from monai_sam2unet.serving.studies import as_pictures
 from monai_sam2unet.settings import RULES
 
@@ -30,6 +31,9 @@ FROM_MODEL = ("input_size", "threshold", "mask_resize", "tuning", "lora_rank", "
 OFFERED = {"learning_rate": 1e-4, "batch_size": 12}
 """Settings that MONAI Label's clients show to the user. The rate is a tenth of the recipe's, which is for a
 network that is trained for the first time."""
+
+NOT_TAKEN = ("pretrained", "max_epochs", "save", "resume")
+"""Settings that MONAI Label's own requests have in another sense, or that the server sees to itself."""
 
 
 class Training(BundleTrainTask):
@@ -92,12 +96,19 @@ class Training(BundleTrainTask):
         check_pairs(items)
         return items
 
+    def _partition_datalist(
+        self, datalist: list[dict[str, Any]], request: Mapping[str, Any], shuffle: bool = False
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Pictures to train on and to validate on; if all would be for validation, none is."""
+        train, validation = super()._partition_datalist(datalist, request, shuffle)
+        return (train, validation or []) if train else (datalist, [])
+
     def _load_checkpoint(self, *_: Any) -> None:
         """Nothing: the training itself loads the weights, and only if all fit."""
 
     def _update_overrides(self, overrides: dict[str, Any]) -> None:
         """Say what this training is, beside what MONAI Label says."""
-        served = self._served()
+        served = served_weights(self.models, self.request.get("model_filename"))
         settings = model_settings(served)
         start = str(served) if self.request.get("pretrained", True) else "none"
         overrides |= {name: settings[name] for name in FROM_MODEL if name in settings}
@@ -105,16 +116,9 @@ class Training(BundleTrainTask):
         overrides |= {"output_dir": str(self.run), "ckpt_dir": str(self.run / "models")}
         # loader processes of a process of the server's own cost more than a few labels take
         overrides |= {"num_workers": 0, "max_epochs": overrides["train#trainer#max_epochs"]}
-        overrides |= {**OFFERED, **{name: self.request[name] for name in RULES if self._is_set(name)}}
+        overrides |= {
+            **OFFERED,
+            **{n: self.request[n] for n in RULES if n in self.request and n not in NOT_TAKEN},
+        }
         overrides["device"] = str(overrides["device"])
-        overrides.setdefault("validate#dataset#data", [])
         logger.info("Training settings: %s", {k: v for k, v in overrides.items() if k in RULES})
-
-    def _served(self) -> Path:
-        """The model to go on from."""
-        name = self.request.get("model_filename")
-        return self.models / (name if isinstance(name, str) else "model.pt")
-
-    def _is_set(self, name: str) -> bool:
-        """Whether the request sets one of the bundle's settings, and not MONAI Label's of that name."""
-        return name in self.request and name not in ("pretrained", "device", "max_epochs")
