@@ -17,7 +17,7 @@ from monai_sam2unet.losses import StructureLoss
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.prediction import predict
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "InputError",
     "SAM2UNet",
