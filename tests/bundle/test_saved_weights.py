@@ -114,10 +114,10 @@ def test_predict_makes_it_whole(runs, bundle_root, small_set, base):
     assert np.array_equal(probability["all"], probability["trained"])
 
 
-def test_a_missing_base_stops_before_anything_is_written(runs, workflow, tmp_path):
+def test_a_missing_base_stops_before_anything_is_written(runs, workflow, small_set, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         workflow(
-            "inference", input=str(tmp_path), ckpt_dir=str(runs["trained"] / "models"),
+            "inference", input=str(small_set / "images"), ckpt_dir=str(runs["trained"] / "models"),
             pretrained_dir=str(tmp_path / "nowhere"), output_dir=str(tmp_path / "out"), device="cpu",
         ).run()  # fmt: skip
     assert "needs its base file base.pt" in input_error(caught.value)

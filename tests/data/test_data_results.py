@@ -153,9 +153,29 @@ def shared(out):
     return ResultsFolder(out, skip_finished=True)
 
 
+def claim(folder, model, source, **settings):
+    """What an inference does before and after it has loaded its model."""
+    folder.made_by(model, source, **settings)
+    folder.claim()
+
+
+def test_nothing_is_written_before_the_model_is_loaded(tmp_path, model, pictures):
+    shared(tmp_path / "out").made_by(model, pictures, **MADE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_without_results_gives_way(tmp_path, model, pictures):
+    claim(shared(tmp_path), model, pictures, **MADE)
+    other = {**MADE, "threshold": 0.75}
+    with pytest.raises(InputError, match="threshold"):
+        claim(shared(tmp_path), model, pictures, **other)  # the one who wrote it may be about to begin
+    claim(ResultsFolder(tmp_path), model, pictures, **other)
+    assert json.loads((tmp_path / "made_with.json").read_text())["threshold"] == 0.75
+
+
 def test_the_record_is_written_first_and_by_everybody_alike(tmp_path, model, pictures):
-    for claim in (ResultsFolder(tmp_path / "1"), shared(tmp_path / "2")):
-        claim.claim(model, pictures / "*.png", **MADE)
+    for folder in (ResultsFolder(tmp_path / "1"), shared(tmp_path / "2")):
+        claim(folder, model, pictures / "*.png", **MADE)
     record = (tmp_path / "1" / "made_with.json").read_bytes()
     assert record == (tmp_path / "2" / "made_with.json").read_bytes()
     # SHA-256 by coreutils: printf weights | sha256sum
@@ -174,34 +194,34 @@ def test_the_record_is_written_first_and_by_everybody_alike(tmp_path, model, pic
 )
 def test_results_of_two_kinds_are_not_mixed(tmp_path, model, pictures, caplog, change, words):
     out, settings = tmp_path / "out", {"source": pictures, **MADE, **change}
-    ResultsFolder(out).claim(model, pictures, **MADE)
+    claim(ResultsFolder(out), model, pictures, **MADE)
     put(out, "b.png")
     model.write_bytes(settings.pop("weights", b"weights"))
     for folder in (shared(out), ResultsFolder(out, shard=Shard("1/2"))):
         with pytest.raises(InputError, match=words):
-            folder.claim(model, **settings)
-    ResultsFolder(out).claim(model, **settings)  # alone and anew: replaces, and nobody can go on from it
+            claim(folder, model, **settings)
+    claim(ResultsFolder(out), model, **settings)  # alone and anew: replaces, and nobody can go on from it
     assert "stay as they are" in caplog.text and not (out / "made_with.json").exists()
-    ResultsFolder(out).claim(model, **settings)
+    claim(ResultsFolder(out), model, **settings)
     with pytest.raises(InputError, match=r"no made_with\.json says which model and settings made them all"):
-        shared(out).claim(model, **settings)
+        claim(shared(out), model, **settings)
 
 
 def test_the_same_model_under_another_name_goes_on(tmp_path, model, pictures):
-    shared(tmp_path / "out").claim(model, pictures, **MADE)
-    shared(tmp_path / "out").claim(model.rename(tmp_path / "renamed.pt"), f"{pictures}/", **MADE)
+    claim(shared(tmp_path / "out"), model, pictures, **MADE)
+    claim(shared(tmp_path / "out"), model.rename(tmp_path / "renamed.pt"), f"{pictures}/", **MADE)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
 def test_a_damaged_record_is_named(tmp_path, model, pictures, content):
     (tmp_path / "made_with.json").write_text(content)
     with pytest.raises(InputError, match=r"made_with\.json: cannot be read as the record"):
-        shared(tmp_path).claim(model, pictures, **MADE)
+        claim(shared(tmp_path), model, pictures, **MADE)
 
 
 def test_a_missing_model_is_named_before_anything_is_written(tmp_path, pictures):
     with pytest.raises(InputError, match=r"no model at .*none.pt"):
-        shared(tmp_path / "out").claim(tmp_path / "none.pt", pictures, **MADE)
+        claim(shared(tmp_path / "out"), tmp_path / "none.pt", pictures, **MADE)
     assert not (tmp_path / "out").exists()
 
 
@@ -213,19 +233,19 @@ def test_another_process_may_begin_and_write_at_any_moment(tmp_path, model, pict
         there = plain(path)
         if path.name == "made_with.json":
             monkeypatch.setattr(Path, "exists", plain)
-            shared(tmp_path / "out").claim(model, pictures, **MADE)
+            claim(shared(tmp_path / "out"), model, pictures, **MADE)
             put(tmp_path / "out", "b.png")
         return there
 
     monkeypatch.setattr(Path, "exists", exists)
-    shared(tmp_path / "out").claim(model, pictures, **MADE)
+    claim(shared(tmp_path / "out"), model, pictures, **MADE)
     assert (tmp_path / "out" / "masks" / "b.png").exists()
 
 
 def _claim(out, model, source, gate, refused, threshold):
     gate.wait()
     try:
-        shared(out).claim(model, source, threshold=threshold)
+        claim(shared(out), model, source, threshold=threshold)
         put(out, f"{os.getpid()}.png")
     except InputError as e:
         assert "now it is threshold" in str(e)

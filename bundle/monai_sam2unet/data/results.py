@@ -51,13 +51,12 @@ class ResultsFolder:
         self.kinds = tuple(kinds)
         self.shard = Shard("1/1") if shard is None else shard
         self.skip_finished = skip_finished
+        self._own: dict[str, Any] = {}
 
-    def claim(
+    def made_by(
         self, checkpoint: str | os.PathLike[str], source: str | os.PathLike[str], **settings: Any
     ) -> None:
-        """Note what makes the results, before the first of them, or see that it is what made those there.
-
-        Several processes may do so at the same moment: the first one's record counts for all.
+        """Say what makes the results, and see that it is what made those there. Nothing is written.
 
         Args:
             checkpoint: the model.
@@ -66,26 +65,27 @@ class ResultsFolder:
 
         Raises:
             InputError: if results are shared or continued, and those there were made by something else, or
-                nobody knows by what; or if there is no such model, or the folder cannot be written.
+                nobody knows by what; or if there is no such model.
         """
-        model, path = Path(checkpoint), self.folder / RECORD
+        model = Path(checkpoint)
         if not model.is_file():
             raise InputError(f"no model at {model}: train one first, or give another with --checkpoint FILE")
         root = os.path.normpath(source_root(source))
-        own = {"model": model.name, "sha256": sha256_of(model), "input": root, **settings}
-        # looked for before the record: another process that begins now writes its record before its results
-        holds_results = self._holds_results()
-        if path.exists():
-            self._compare(_read(path), own)
-        elif not holds_results:
+        self._own = {"model": model.name, "sha256": sha256_of(model), "input": root, **settings}
+        self._may_write()
+
+    def claim(self) -> None:
+        """Note what makes the results, before the first of them is written, or see again that it is noted.
+
+        Several processes may do so at the same moment: the first one's record counts for all.
+
+        Raises:
+            InputError: as `made_by`; or if the folder cannot be written.
+        """
+        if self._may_write():
             make_folder(self.folder)
-            write_json(path, own, once=True)
-            self._compare(_read(path), own)
-        elif self._shared:
-            raise InputError(
-                f"{self.folder} holds results, and no {RECORD} says which model and settings made them all: "
-                f"choose another --output_dir, or delete its folders {', '.join(KINDS)}"
-            )
+            write_json(self.folder / RECORD, self._own, once=True)
+            self._compare(_read(self.folder / RECORD))
 
     def finished(self, output: str, picture: str | os.PathLike[str]) -> bool:
         """Whether a picture is to be left out: all its results are there, and none is older than it.
@@ -126,13 +126,27 @@ class ResultsFolder:
         """Whether results of other processes, at this time or before, are to stand beside those made now."""
         return self.skip_finished or self.shard.count > 1
 
+    def _may_write(self) -> bool:
+        """Whether a record is to be written; InputError if one's own results must not stand beside those."""
+        path = self.folder / RECORD
+        # looked for before the record: another process that begins now writes its record before its results
+        holds_results = self._holds_results()
+        if path.exists():
+            self._compare(_read(path))
+        elif holds_results and self._shared:
+            raise InputError(
+                f"{self.folder} holds results, and no {RECORD} says which model and settings made them all: "
+                f"choose another --output_dir, or delete its folders {', '.join(KINDS)}"
+            )
+        return not holds_results and not path.exists()
+
     def _holds_results(self) -> bool:
         """Whether there is any result, or a folder that may hold one."""
         return any(next((self.folder / kind).glob("*"), None) is not None for kind in KINDS)
 
-    def _compare(self, there: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    def _compare(self, there: Mapping[str, Any]) -> None:
         """See that the record is one's own; if not, refuse to share, or remove it and warn."""
-        other = _differences(there, own)
+        other = _differences(there, self._own)
         if not other:
             return
         differ = f"made with {_listed(other, 0)}, now it is {_listed(other, 1)}"
