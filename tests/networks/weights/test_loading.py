@@ -291,3 +291,20 @@ def own_memory():
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("RssAnon"))
     except FileNotFoundError:
         pytest.skip("needs /proc")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda s: s.pop("head.bias"), r"missing: 1 \(head\.bias\)"),
+        (lambda s: s.update({"head.bais": s.pop("head.bias")}), r"missing: 1 \(head\.bias\)\. unknown: 1"),
+        (lambda s: s.update({"head.bias": torch.zeros(3)}), r"wrong shape: 1 \(head\.bias \[3\] instead of"),
+    ],
+)
+def test_a_network_is_not_built_for_a_file_that_is_not_complete(tmp_path, spoil, told):
+    """The stock app of MONAI Label builds it from the config, and then loads whatever fits."""
+    state = saved(tmp_path / "model.pt")
+    spoil(state)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=rf"model\.pt: checkpoint of this bundle, but not complete.*{told}"):
+        model_architecture(tmp_path / "model.pt")

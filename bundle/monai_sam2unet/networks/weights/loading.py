@@ -17,6 +17,7 @@ from monai_sam2unet.networks.weights.reading import read_checkpoint, tensors_of
 from monai_sam2unet.networks.weights.recognition import (
     WeightFile,
     architecture,
+    check_complete,
     fit_first_layer,
     problems_of,
     read_weights,
@@ -92,7 +93,7 @@ def model_architecture(path: str | Path, **defaults: Any) -> dict[str, Any]:
         Arguments of `SAM2UNet` (see `architecture`).
 
     Raises:
-        InputError: if the file is there and cannot be read or is of no known kind.
+        InputError: if the file is there and cannot be read, is of no known kind, or not complete.
     """
     if not Path(path).is_file():
         return defaults
@@ -102,7 +103,11 @@ def model_architecture(path: str | Path, **defaults: Any) -> dict[str, Any]:
         return noted[1]
     tensors = tensors_of(content, path)
     try:
-        return {**defaults, **architecture(rename(tensors, recognise(tensors)).tensors)}
+        renamed = rename(tensors, recognise(tensors))
+        found = architecture(renamed.tensors)
+        # MONAI Label's stock app builds the network by this, and then loads whatever fits
+        check_complete(renamed.tensors, found, renamed.unknown, renamed.words)
+        return {**defaults, **found}
     except ValueError as e:
         raise InputError(f"{path}: {e}") from e
 

@@ -167,6 +167,25 @@ def _expected(found: Mapping[str, Any]) -> StateDict:
         return {f"encoder.{name}": tensor for name, tensor in Hiera(**found).state_dict().items()}
 
 
+def check_complete(
+    tensors: Mapping[str, Tensor], found: Mapping[str, Any], unknown: tuple[str, ...], kind: str
+) -> None:
+    """See by names and shapes alone that nothing is missing, and nothing there that does not belong.
+
+    Args:
+        tensors: under our names, of a whole network or of an encoder; those of LoRA are passed over.
+        found: their `architecture`.
+        unknown: names of the file that its layout does not know.
+        kind: what the file is, for the message.
+
+    Raises:
+        ValueError: naming what is missing, unknown or of a wrong shape.
+    """
+    plain = {name: tensor for name, tensor in tensors.items() if ".lora_" not in name}
+    if problems := problems_of(plain, _expected(found), unknown):
+        raise ValueError(f"{kind}, but not complete and sound. " + ". ".join(problems))
+
+
 def _check(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], unknown: tuple[str, ...], kind: str
 ) -> None:
