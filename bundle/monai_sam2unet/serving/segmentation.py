@@ -82,24 +82,24 @@ class Segmentation(BundleInferTask):
         """The file of weights that a request is answered with (see `served_weights`)."""
         return served_weights(Path(self.path[0]).parent, request.get("model_filename"))
 
-    def logits(self, request: Mapping[str, Any], turned: Callable[[Tensor], Tensor]) -> Tensor:
-        """The network's output for a picture, before anything is made of it.
+    def logits(self, request: Mapping[str, Any], turns: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """The network's output for a picture that is turned in several ways, before anything is made of it.
 
         Args:
             request: as for a call.
-            turned: what is done with the network's input, (1, C, H, W), and undone with its output.
+            turns: ``T`` ways; each is done with the network's input, (1, C, H, W), and with its output again,
+                which must undo it.
 
         Returns:
-            (K, H, W), of the network's input size.
+            (T, K, H, W), of the network's input size.
         """
         device = name_to_device(request.get("device", "cuda"))
         data = {**self._config, **request, "device": device}
         with self.lock, torch.inference_mode():
-            item = self.run_pre_transforms(data, self.pre_transforms(data))
-            image = item[self.input_key]
+            image = self.run_pre_transforms(data, self.pre_transforms(data))[self.input_key]
             pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
-            output = self.inferer(data)(turned(pixels[None].to(device)), self._get_network(device, data))
-            return turned(output)[0]
+            network, infer = self._get_network(device, data), self.inferer(data)
+            return torch.cat([turn(infer(turn(pixels[None].to(device)), network)) for turn in turns])
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the mask; where nothing but JSON is asked for, as by CVAT, tell its outlines."""

@@ -108,5 +108,4 @@ class Uncertainty(ScoringMethod):
         Raises:
             InputError: if it cannot be read, perhaps as the cause of MONAI's error.
         """
-        maps = [torch.sigmoid(self.segmentation.logits(request, turn)) for turn in TURNS]
-        return entropy(torch.stack(maps).mean(dim=0))
+        return entropy(torch.sigmoid(self.segmentation.logits(request, TURNS)).mean(dim=0))
