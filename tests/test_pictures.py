@@ -216,12 +216,22 @@ def test_unusable_files_are_named(tmp_path, caplog, name, make, reason, opener):
     assert not caplog.records, "nothing else, such as EXIF data, is to be blamed"
 
 
-@pytest.mark.parametrize("limit", [50, 99])  # Pillow raises above twice its limit and warns above the limit
-def test_decompression_bomb(tmp_path, monkeypatch, limit):
+@pytest.mark.parametrize("opener", [open_picture, open_mask])
+def test_decompression_bomb(tmp_path, monkeypatch, opener):
     Image.new("L", (10, 11)).save(tmp_path / "big.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 54)  # 110 pixels are more than twice that
+    with pytest.raises(InputError, match=r"big\.png: it has more than the 108 pixels allowed; cut it into"):
+        opener(tmp_path / "big.png")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("limit", [55, 99, None])
+def test_large_pictures_open(tmp_path, monkeypatch, limit):
+    """Up to twice Pillow's limit of 89 million pixels, so that 10000x10000 are read."""
+    assert Image.MAX_IMAGE_PIXELS * 2 > 10_000**2 > Image.MAX_IMAGE_PIXELS
+    Image.new("L", (10, 11), 7).save(tmp_path / "big.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=r"big\.png"):
-        open_picture(tmp_path / "big.png")
+    assert (np.asarray(open_picture(tmp_path / "big.png")) == 7).all()
 
 
 @pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)

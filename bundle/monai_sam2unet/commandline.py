@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from monai.bundle import ConfigWorkflow
+from PIL import Image
 
 from monai_sam2unet import distributed
 from monai_sam2unet.data.shards import Shard
@@ -58,7 +60,10 @@ def short_errors() -> None:
 
     MONAI wraps what happens within a config into a chain of errors whose last one names a config item;
     the one that the user can act on stands deep in it. Other errors keep their traceback.
+
+    Nor is he warned of large pictures, which he has named himself; `pictures` says what is too large.
     """
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     if sys.excepthook is not _show:
         sys.excepthook = _show
 

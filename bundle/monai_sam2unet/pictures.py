@@ -39,6 +39,13 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", "
 
 # A closed list: Pillow's other plug-ins run outside programs (EPS) or are not pictures (PDF, WMF).
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+
+# How many times Pillow's limit (89 million pixels) a picture may have. Pillow itself refuses above this;
+# between the two it only warns of files made to fill the memory. Here a user names the files himself, large
+# pictures are among them (10000x10000 is 100 million), and decoding 179 million pixels takes a bearable 1.4
+# GB.
+LARGEST = 2
+
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 # Two hues of Okabe and Ito's palette that all forms of colour blindness tell apart, and that tissue lacks.
@@ -68,7 +75,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it once more
 
 
 def to_mask(image: Image.Image) -> Image.Image:
@@ -183,7 +190,7 @@ def overlay(
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The first frame, decoded, with its EXIF orientation applied."""
+    """A copy of the first frame, decoded, with its EXIF orientation applied."""
     if getattr(image, "n_frames", 1) > 1:
         image.seek(0)
     image.load()  # out of the try: damaged pixels are an error, other than damaged EXIF data
@@ -191,7 +198,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception as err:  # Pillow raises anything on damaged EXIF data, which viewers pass over
         logger.warning("unreadable EXIF data, orientation not applied: %s", err)
-        return image
+        return image.copy()
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -241,13 +248,12 @@ def _open(path: str | os.PathLike[str], convert: Callable[[Image.Image], T]) -> 
             _refuse(path, "the file is empty (0 bytes)")
         Image.init()
         with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
-            # Pillow only warns up to twice its limit, and filters of warnings are not safe among threads.
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                _refuse(path, f"{image.width}x{image.height} pixels are more than the {limit} allowed")
             return convert(image)
     except InputError:
         raise
+    except Image.DecompressionBombError as err:
+        limit = LARGEST * (Image.MAX_IMAGE_PIXELS or 0)
+        _refuse(path, f"it has more than the {limit} pixels allowed; cut it into parts", err)
     except UnidentifiedImageError as err:
         _refuse(path, "the contents are not a picture of a known kind, or damaged at the beginning", err)
     except Exception as err:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ...
