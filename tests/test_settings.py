@@ -100,6 +100,8 @@ CASES = [
         "auto, or K/N such as 3/8: shard K, counted from 1, of N",
         ["auto", "1/1", "3/8", "8/8", "03/08", "1/1000000"],
     ),
+    ("tile", [-32, 512.0, "512", None, True], WHOLE0, [0, 32, 512]),
+    ("overlap", [-0.1, 0.95, 1, "0.25", None, True], "a number from 0 to 0.9", [0, 0.25, 0.9]),
     ("skip_finished", ["yes", 1, None], YES_OR_NO, [True, False, "true", "False"]),
 ]
 REFUSED = [(name, value, words) for name, values, words, _ in CASES for value in values]
@@ -154,6 +156,13 @@ def test_sizes_must_be_multiples_of_32(size, words):
     ) as caught:
         check_settings("cpu", input_size=size)
     assert int(str(caught.value).rpartition(" ")[2]) % 32 == 0
+
+
+@pytest.mark.parametrize(("tile", "nearest"), [(500, 512), (1, 32), (100, 96)])  # 500 / 32 is 15.6
+def test_tiles_must_be_multiples_of_32(tile, nearest):
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", tile=tile)
+    assert str(caught.value) == f"tile must be 0 or a multiple of 32, got {tile}; nearest: {nearest}"
 
 
 def test_joint_problems_are_named_at_once():

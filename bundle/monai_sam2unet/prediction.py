@@ -15,6 +15,7 @@ from monai.data import decollate_batch, list_data_collate
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.networks.weights import load_model, model_to_use
+from monai_sam2unet.settings import check_settings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,8 @@ def predict(
     device: str | torch.device = "auto",
     bundle_root: str | os.PathLike[str] | None = None,
     pretrained_dir: str | os.PathLike[str] | None = None,
+    tile: int = 0,
+    overlap: float = 0.25,
 ) -> npt.NDArray[np.float32]:
     """Segment one picture.
 
@@ -43,23 +46,28 @@ def predict(
             folder, if None.
         pretrained_dir: where the base file of a model lies that holds only what was trained; the bundle's
             ``models/pretrained`` if None.
+        tile: side of windows at the picture's own resolution, pixels, a multiple of 32; 0 resizes the whole
+            picture to the size of the training.
+        overlap: part of a window's side that it shares with the next one, from 0 to 0.9.
 
     Returns:
         Probability of the foreground in [0, 1], (H, W), of the picture's own size as a viewer shows it;
         (K, H, W) for a network with ``K`` > 1 outputs.
 
     Raises:
-        InputError: if the picture or the model cannot be read; the message names it.
+        InputError: if the picture or the model cannot be read, or ``tile`` or ``overlap`` is out of its
+            range; the message names it.
 
     Example:
         >>> probability = predict("polyp.png")  # doctest: +SKIP
         >>> mask = probability >= 0.5  # doctest: +SKIP
     """
+    check_settings(device, tile=tile, overlap=overlap)
     root = Path(bundle_root) if bundle_root is not None else _bundle_root()
     path = Path(model if model is not None else model_to_use(root / "models", root))
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
     folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
-    parts = _parts(str(root), str(path), stamp, str(device), str(folder))
+    parts = _parts(str(root), str(path), stamp, str(device), str(folder), tile, overlap)
     try:
         item = parts["preprocessing"]({"image": picture})
     except RuntimeError as e:  # MONAI wraps what a transform raises
@@ -75,12 +83,15 @@ def predict(
 
 
 @functools.lru_cache(maxsize=2)
-def _parts(root: str, model: str, stamp: int, device: str, folder: str) -> dict[str, Any]:
+def _parts(
+    root: str, model: str, stamp: int, device: str, folder: str, tile: int, overlap: float
+) -> dict[str, Any]:
     """The pieces of ``configs/inference.json`` that turn a picture into a mask, the network loaded."""
     parser = ConfigParser()
     parser.read_config(Path(root) / "configs" / "inference.json")
     parser.read_meta(Path(root) / "configs" / "metadata.json")
     parser.update({"bundle_root": root, "checkpoint": model, "device": device})
+    parser.update({"tile": tile, "overlap": overlap})
     parser.parse()
     names = ("preprocessing", "inferer", "postprocessing", "network")
     parts = {name: parser.get_parsed_content(name) for name in names}

@@ -120,6 +120,8 @@ RULES: dict[str, Rule] = {
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),
     "overlays": (_is_flag, "true or false"),
+    "tile": _whole(0),
+    "overlap": (lambda v: _is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
     "shard": (is_shard, FORM),
     "skip_finished": (_is_flag, "true or false"),
 }
@@ -164,6 +166,10 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
         problems.append(
             f"input_size must be a multiple of {SIZE_DIVISOR}, got {size}; nearest to {wrong[0]}: {nearest}"
         )
+    tile = values.get("tile", 0)
+    if tile % SIZE_DIVISOR:
+        nearest = max(SIZE_DIVISOR, round(tile / SIZE_DIVISOR) * SIZE_DIVISOR)
+        problems.append(f"tile must be 0 or a multiple of {SIZE_DIVISOR}, got {tile}; nearest: {nearest}")
     if values.get("save") == "trained" and str(values.get("pretrained", "")).lower() == "none":
         problems.append(
             "save 'trained' leaves out what a pretrained file gives, but pretrained is none; give --save all"

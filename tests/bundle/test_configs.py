@@ -47,7 +47,20 @@ def test_validation_reads_pictures_as_inference_does(bundle_root):
     inference = read(bundle_root, "inference")["preprocessing"]["transforms"]
     for ours, theirs in zip(validation, inference, strict=True):
         differ = {k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)}
-        assert differ <= {"keys", "mask_keys"}
+        assert differ <= {"keys", "mask_keys", "_desc_", "_disabled_"}
+
+
+def test_tiles_are_normalised_as_whole_pictures_are(bundle_root):
+    """What the inferer does to a window are the steps that are left out of reading, in evaluation too."""
+    inference, evaluate = read(bundle_root, "inference"), read(bundle_root, "evaluate")
+    _, *left_out = inference["preprocessing"]["transforms"]
+    assert [step["_disabled_"] for step in left_out] == ["$@tile > 0"] * 3
+    for ours, whole in zip(inference["inferer"]["normalise"]["transforms"], left_out[1:], strict=True):
+        assert whole["_target_"] == ours["_target_"] + "d"
+        names = whole.keys() - {"_target_", "keys", "_desc_", "_disabled_"}
+        assert {name: whole[name] for name in names} == {n: ours[n] for n in ours if n != "_target_"}
+    shared = {name: value for name, value in inference["inferer"].items() if name != "window_batch"}
+    assert evaluate["validate#inferer"] == shared
 
 
 @pytest.mark.parametrize("name", CONFIGS)
