@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles exports monailabel serving tracking test-all lint types bundle-check bundle-zip fmt clean
+.PHONY: help setup demo test slow oracles exports medical monailabel serving tracking test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ oracles: setup ## compare with transformers' encoder and PySODMetrics (which are
 exports: setup ## run exported files in onnxruntime and OpenVINO (which are installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export]"
 	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
+
+medical: setup ## read DICOM pictures of every compression (decoders are installed first)
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[medical]"
+	$(PY) -m pytest tests/io
 
 # Without dependencies, which exclude NumPy 2: requirements/monailabel.txt says which of them are needed.
 monailabel: setup ## install MONAI Label, for scripts/monailabel.sh

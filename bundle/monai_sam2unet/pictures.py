@@ -20,6 +20,7 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import write_atomically
 
 __all__ = [
+    "PICTURE_FORMATS",
     "PICTURE_SUFFIXES",
     "PREDICTION_COLOUR",
     "REFERENCE_COLOUR",
@@ -38,7 +39,7 @@ T = TypeVar("T")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
 
 # A closed list: Pillow's other plug-ins run outside programs (EPS) or are not pictures (PDF, WMF).
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 
 # How many times Pillow's limit (89 million pixels) a picture may have. Pillow itself refuses above this;
 # between the two it only warns of files made to fill the memory. Here a user names the files himself, large
@@ -247,7 +248,7 @@ def _open(path: str | os.PathLike[str], convert: Callable[[Image.Image], T]) -> 
         if path.stat().st_size == 0:
             _refuse(path, "the file is empty (0 bytes)")
         Image.init()
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+        with Image.open(path, formats=[name for name in PICTURE_FORMATS if name in Image.OPEN]) as image:
             return convert(image)
     except InputError:
         raise
