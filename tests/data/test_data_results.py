@@ -65,6 +65,7 @@ def test_results_never_collide_and_are_the_same_in_every_shard(names, count):
         (["a.JPG", "a.png"], ["a.JPG.png", "a.png.png"]),
         (["a.jpg", "a.jpg.jpg", "a.png"], ["a.jpg.png", "a.jpg.jpg.png", "a.png.png"]),
         (["notes"], ["notes.png"]),
+        (["CT.1.2.84", "1.2.85", "a.dcm"], ["CT.1.2.84.png", "1.2.85.png", "a.png"]),
     ],
 )
 def test_result_names(names, expected):

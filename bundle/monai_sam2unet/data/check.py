@@ -15,7 +15,8 @@ import numpy as np
 
 from monai_sam2unet.data.naming import counted, first_names, label_files, log_all
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import open_mask, open_picture
+from monai_sam2unet.io import open_image
+from monai_sam2unet.pictures import open_mask
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def _read_pair(item: Mapping[str, Any]) -> _Read:
     size = None
     masks = []
     try:
-        size = open_picture(image).size
+        size = open_image(image).size
     except InputError as error:
         failed[image] = str(error)
     for label in map(Path, label_files(item)):
@@ -148,7 +149,7 @@ def check_pairs(items: Sequence[Mapping[str, Any]], workers: int | None = None) 
 
 def _reason(path: Path) -> str:
     try:
-        open_picture(path)
+        open_image(path)
     except InputError as error:
         return str(error)
     return ""

@@ -13,13 +13,12 @@ from typing import Any
 from monai_sam2unet.data import datasets
 from monai_sam2unet.data.datasets import SPLITS, Located, clinicdb_sequence, existing_folder, read_json
 from monai_sam2unet.data.layouts import DATALIST, LAYOUTS, Layout, Part
-from monai_sam2unet.data.listing import Listing
+from monai_sam2unet.data.listing import LISTED_SUFFIXES, Listing
 from monai_sam2unet.data.naming import counted, first_names, label_files, warn_of_count
 from monai_sam2unet.data.pairing import Pair, pair_among, pair_folders
 from monai_sam2unet.data.splits import check_fraction, split_by_group
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import write_json
-from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ def _items(layout: Layout, found: Located, root: Path, others: Collection[str]) 
 def _read_stems(path: Path) -> set[str]:
     lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     names = (Path(line) for line in lines if line)
-    return {name.stem if name.suffix.lower() in PICTURE_SUFFIXES else name.name for name in names}
+    return {name.stem if name.suffix.lower() in LISTED_SUFFIXES else name.name for name in names}
 
 
 def _by_stem_lists(items: Sequence[Item], files: Sequence[Path]) -> tuple[list[Item], list[Item]]:

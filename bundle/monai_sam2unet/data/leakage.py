@@ -32,7 +32,7 @@ from monai_sam2unet.data.fingerprints import (
     turn,
 )
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import open_picture
+from monai_sam2unet.io import open_image
 
 __all__ = ["Leakage", "Match", "Picture", "Portion", "SharedGroup", "find_leakage"]
 
@@ -199,7 +199,7 @@ def _read(file: tuple[Portion, Path]) -> Picture | tuple[Path, str]:
     """A picture, or its file and the reason why it cannot be read."""
     portion, path = file
     try:
-        return Picture(path, portion, fingerprint(open_picture(path)))
+        return Picture(path, portion, fingerprint(open_image(path)))
     except InputError as error:
         return path, str(error)
 

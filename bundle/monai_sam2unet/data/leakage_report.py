@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from monai_sam2unet.data.leakage import Leakage, Match, Portion
 from monai_sam2unet.files import make_folder, write_atomically
-from monai_sam2unet.pictures import open_picture, write_png
+from monai_sam2unet.io import open_image
+from monai_sam2unet.pictures import write_png
 
 __all__ = ["COLUMNS", "write_report"]
 
@@ -87,7 +88,7 @@ def _sheet(matches: Sequence[Match]) -> Image.Image:
         x, y = place % columns * width, place // columns * height
         for side, picture in enumerate((match.first, match.second)):
             left = x + side * TILE[0]
-            sheet.paste(ImageOps.pad(open_picture(picture.path), TILE), (left, y))
+            sheet.paste(ImageOps.pad(open_image(picture.path), TILE), (left, y))
             draw.text((left + 2, y + TILE[1] + 1), f"{picture.portion}\n{picture.path.name}"[:90], "black")
         told = (
             f"{match.kind} {match.orientation} distance {match.distance} correlation {match.correlation:.3f}"

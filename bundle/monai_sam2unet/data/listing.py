@@ -7,16 +7,29 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from monai_sam2unet.io import DICOM_SUFFIXES, is_dicom
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
+
+LISTED_SUFFIXES = PICTURE_SUFFIXES + DICOM_SUFFIXES
 
 
 def _is_picture_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in LISTED_SUFFIXES and not name.startswith(".")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the suffix is a picture's and the name is not hidden (``._a.jpg`` of a Mac is)."""
-    return _is_picture_name(path.name)
+    """Whether the suffix is a picture's, or there is none and the content is DICOM.
+
+    Hidden names (such as ``._a.jpg`` of a Mac) are no pictures.
+    """
+    return _is_picture_name(path.name) or _is_nameless_dicom(str(path.parent), path.name)
+
+
+def _is_nameless_dicom(parent: str, name: str) -> bool:
+    """Whether a file is DICOM that is called by a number or UID, as devices and archives do."""
+    suffix = os.path.splitext(name)[1]
+    nameless = (not suffix or suffix[1:].isdigit()) and not name.startswith(".")
+    return nameless and is_dicom(os.path.join(parent, name))
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -36,7 +49,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if _is_picture_name(name):
+            if _is_picture_name(name) or _is_nameless_dicom(parent, name):
                 yield parent, name
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from monai_sam2unet.data.listing import pictures_in
+from monai_sam2unet.data.listing import LISTED_SUFFIXES, pictures_in
 from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +246,7 @@ def _kept(folder: Path, keep: str, what: str = "pictures") -> list[Path]:
     files = pictures_in(folder)
     kept = [file for file in files if fnmatchcase(file.stem.lower(), keep.lower() or "*")]
     if not kept:
-        named = f"called {keep}" if files else f"({', '.join(PICTURE_SUFFIXES)})"
+        named = f"called {keep}" if files else f"({', '.join(LISTED_SUFFIXES)})"
         raise InputError(f"{folder} holds no picture {named}")
     if len(kept) < len(files):
         logger.info("%s: %d %s not called %s are left out", folder, len(files) - len(kept), what, keep)

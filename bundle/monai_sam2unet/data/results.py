@@ -166,8 +166,9 @@ class ResultsFolder:
 def result_names(names: Sequence[str], part: slice) -> list[str]:
     """Paths of results, no two of which are the same.
 
-    The suffix becomes ``.png``. A picture keeps its own before that if another one has the same stem, or its
-    stem is the name of another one: whatever lies there, whether it can be read, and in every shard alike.
+    The suffix becomes ``.png``; a number, as at the end of a UID, is no suffix. A picture keeps its own
+    before that if another one has the same stem, or its stem is the name of another one: whatever lies there,
+    whether it can be read, and in every shard alike.
 
     Args:
         names: paths of all pictures, with ``/`` between names.
@@ -184,13 +185,19 @@ def result_names(names: Sequence[str], part: slice) -> list[str]:
     stems: set[str] = set()
     twice: set[str] = set()
     for name in names:
-        stem = os.path.splitext(name)[0]
+        stem = _stem(name)
         (twice if stem in stems else stems).add(stem)
-    plain = (os.path.splitext(name)[0] for name in names[part])
+    plain = (_stem(name) for name in names[part])
     return [
         f"{name if stem in twice or (stem in taken and stem != name) else stem}.png"
         for name, stem in zip(names[part], plain, strict=True)
     ]
+
+
+def _stem(name: str) -> str:
+    """A path without its suffix, if that is one."""
+    stem, suffix = os.path.splitext(name)
+    return name if suffix[1:].isdigit() else stem
 
 
 def _read(path: Path) -> dict[str, Any]:

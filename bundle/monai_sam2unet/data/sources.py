@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sam2unet.data.listing import is_picture, picture_names
+from monai_sam2unet.data.listing import LISTED_SUFFIXES, is_picture, picture_names
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 __all__ = ["PictureSet", "find_pictures", "picture_set", "source_root"]
 
@@ -61,7 +60,8 @@ def picture_set(path: str | os.PathLike[str]) -> PictureSet:
     Args:
         path: a picture, a folder (searched with its subfolders), or a pattern such as
             ``frames/**/*.png``. A file is taken whatever its suffix is, so that reading it says what
-            is wrong with it; in folders and patterns only picture suffixes are taken.
+            is wrong with it; in folders and patterns only picture suffixes are taken, and DICOM files
+            without a suffix.
 
     Returns:
         The pictures, sorted, and their root (see `source_root`).
@@ -76,7 +76,7 @@ def picture_set(path: str | os.PathLike[str]) -> PictureSet:
     if place.is_dir():
         names = picture_names(place)
         if not names:
-            raise InputError(f"{place} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+            raise InputError(f"{place} holds no picture ({', '.join(LISTED_SUFFIXES)})")
         return PictureSet(root, tuple(names))
     if not glob.has_magic(given):
         raise InputError(f"{place} is not there; give a picture, a folder or a pattern such as 'in/**/*.png'")
@@ -85,7 +85,7 @@ def picture_set(path: str | os.PathLike[str]) -> PictureSet:
     if not names:
         raise InputError(
             f"no picture matches the pattern {given} ({len(matched)} other files or folders do); "
-            f"pictures are {', '.join(PICTURE_SUFFIXES)}"
+            f"pictures are {', '.join(LISTED_SUFFIXES)}"
         )
     return PictureSet(root, tuple(names))
 

@@ -16,9 +16,10 @@ from ignite.engine import Engine, Events
 
 from monai_sam2unet.distributed import gathered, is_first
 from monai_sam2unet.files import make_folder, write_atomically, write_json
+from monai_sam2unet.io import open_image
 from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize
 from monai_sam2unet.metrics.summary import SPECK
-from monai_sam2unet.pictures import open_picture, overlay, write_png
+from monai_sam2unet.pictures import overlay, write_png
 
 __all__ = ["CaseReport", "SegmentationWriter"]
 
@@ -172,7 +173,7 @@ class CaseReport:
         prediction, reference = bits.reshape(shape).astype(bool)
         name = row["case"].rsplit("/", 1)[-1]
         title = f"{name if len(name) <= 24 else name[:23] + '…'}  Dice {row['dice']:.3f}"
-        return title, overlay(np.asarray(open_picture(path)), prediction, reference)
+        return title, overlay(np.asarray(open_image(path)), prediction, reference)
 
 
 class SegmentationWriter:
@@ -212,7 +213,7 @@ class SegmentationWriter:
                 probability = np.asarray(output["probability"].cpu())[0]
                 self._write("probabilities", item["output"], np.rint(probability * 255).astype(np.uint8))
             if self.overlays:
-                picture = np.asarray(open_picture(item["image"].meta["filename_or_obj"]))
+                picture = np.asarray(open_image(item["image"].meta["filename_or_obj"]))
                 self._write("overlays", item["output"], overlay(picture, mask))
             self.written += 1
 

@@ -24,7 +24,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from monai_sam2unet.distributed import is_first
 from monai_sam2unet.files import remove_leftovers, write_atomically
 from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
-from monai_sam2unet.pictures import open_picture, overlay
+from monai_sam2unet.io import open_image
+from monai_sam2unet.pictures import overlay
 
 __all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
 
@@ -200,7 +201,7 @@ class TensorBoardOverlays:
                 return
             self.shown += 1
             path = item["image"].meta["filename_or_obj"]
-            picture = np.asarray(open_picture(path))
+            picture = np.asarray(open_image(path))
             drawn = overlay(picture, _mask(output["pred"]), _mask(output["label"]))
             with _writer(self.log_dir) as writer:
                 # a datalist that is not ours, such as MONAI Label's, has no names

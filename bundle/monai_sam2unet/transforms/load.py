@@ -22,7 +22,8 @@ from monai.utils import ImageMetaKey, MetaKeys, TransformBackends, ensure_tuple
 from PIL import Image
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import open_mask, open_picture, to_rgb
+from monai_sam2unet.io import open_image
+from monai_sam2unet.pictures import open_mask, to_rgb
 
 __all__ = ["LoadPicture", "LoadPictured"]
 
@@ -33,9 +34,9 @@ Loadable = PathLike | Image.Image | np.ndarray
 class LoadPicture(Transform):
     """Load a picture file as a uint8 tensor, rows first.
 
-    Pictures are converted by :func:`monai_sam2unet.pictures.to_rgb`, masks by
-    :func:`monai_sam2unet.pictures.to_mask`. The metadata holds ``filename_or_obj``, ``spatial_shape`` (H, W)
-    and the position of the channels (first).
+    Pictures are converted by :func:`monai_sam2unet.pictures.to_rgb`, DICOM files of one frame as
+    :func:`monai_sam2unet.io.read` says, masks by :func:`monai_sam2unet.pictures.to_mask`. The metadata holds
+    ``filename_or_obj``, ``spatial_shape`` (H, W) and the position of the channels (first).
 
     Args:
         mask: Load a mask (1, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
@@ -66,7 +67,7 @@ class LoadPicture(Transform):
         paths = [os.fspath(path) for path in ensure_tuple(data)]
         if not paths or (len(paths) > 1 and not self.mask):
             raise InputError(f"expected the path of one picture, got {len(paths)}: {paths}; give one path")
-        array = _union(paths) if self.mask else np.asarray(open_picture(paths[0])).transpose(2, 0, 1)
+        array = _union(paths) if self.mask else np.asarray(open_image(paths[0])).transpose(2, 0, 1)
         return self._tensor(array, {ImageMetaKey.FILENAME_OR_OBJ: paths[0]})
 
     @staticmethod
