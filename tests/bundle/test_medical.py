@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from monai_sam2unet import predict
-from monai_sam2unet.data import draw_case, find_pictures
+from monai_sam2unet.data import check_pairs, draw_case, find_pictures, load_datalists
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.networks.weights import SHIPPED_NAME
 from monai_sam2unet.transforms import LoadPicture
@@ -79,6 +80,19 @@ def test_predict(folder, bundle_root):
     model = bundle_root / "models" / SHIPPED_NAME
     shown = [predict(folder / name, model=model, device="cpu") for name in ("a.png", "b.dcm")]
     assert np.array_equal(*shown)
+
+
+def test_pictures_of_a_training_may_be_dicom(tmp_path):
+    for number in range(4):
+        picture, mask = draw_case(number, size=(96, 60))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write(tmp_path / "images" / f"{number}.dcm", np.asarray(picture), "RGB")
+        Image.fromarray(np.asarray(mask)).save(tmp_path / "masks" / f"{number}.png")
+    lists = load_datalists(tmp_path)
+    items = [*lists.train, *lists.validation]
+    assert {Path(item["image"]).suffix for item in items} == {".dcm"} and len(items) == 4
+    assert check_pairs(items).pairs == 4
 
 
 def test_the_mask_of_a_grey_slice_has_its_size(tmp_path, bundle_root):
