@@ -14,7 +14,8 @@ from monailabel.datastore.local import LocalDatastore
 from numpy.typing import NDArray
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.pictures import PICTURE_SUFFIXES, open_mask, open_picture, write_png
+from monai_sam2unet.io import open_image
+from monai_sam2unet.pictures import PICTURE_SUFFIXES, open_mask, write_png
 
 __all__ = ["Studies", "as_pictures", "read_label"]
 
@@ -32,7 +33,7 @@ class Studies(LocalDatastore):
             HTTPException: 400 if it cannot be read.
         """
         try:
-            open_picture(image_filename)
+            open_image(image_filename)
         except InputError as e:
             raise HTTPException(400, _without(e, image_filename)) from e
         return str(super().add_image(image_id, image_filename, image_info))
@@ -50,7 +51,7 @@ class Studies(LocalDatastore):
         if not picture:
             raise HTTPException(404, f"no picture {image_id!r} among the {len(self.list_images())} here")
         try:
-            label, size = read_label(label_filename), open_picture(picture).size
+            label, size = read_label(label_filename), open_image(picture).size
         except InputError as e:
             raise HTTPException(400, _without(e, label_filename)) from e
         if label.shape != size[::-1]:
