@@ -156,6 +156,12 @@ TINY = [
         Row("training", "normal/normal ({}).png", "normal/normal ({})_mask.png", ("1",),
             "BUSI normal should have 133 pairs, found 1"),
     )),
+    Tiny("drive", "DRIVE", (
+        Row("training", "training/images/{}_training.tif", "training/1st_manual/{}_manual1.gif",
+            ("21", "22", "40"), "DRIVE training should have 20 pairs, found 3"),
+        Row("testing", "test/images/{}_test.tif", "test/1st_manual/{}_manual1.gif", ("01", "20"),
+            "DRIVE testing should have 20 pairs, found 2"),
+    ), ("training/mask/21_training_mask.gif", "test/2nd_manual/01_manual2.gif")),
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def predict(
     device: str | torch.device = "auto",
     bundle_root: str | os.PathLike[str] | None = None,
     pretrained_dir: str | os.PathLike[str] | None = None,
-    tile: int = 0,
+    tile: int | None = None,
     overlap: float = 0.25,
 ) -> npt.NDArray[np.float32]:
     """Segment one picture.
@@ -47,7 +47,7 @@ def predict(
         pretrained_dir: where the base file of a model lies that holds only what was trained; the bundle's
             ``models/pretrained`` if None.
         tile: side of windows at the picture's own resolution, pixels, a multiple of 32; 0 resizes the whole
-            picture to the size of the training.
+            picture to the size of the training; None is as the model was trained.
         overlap: part of a window's side that it shares with the next one, from 0 to 0.9.
 
     Returns:
@@ -62,7 +62,7 @@ def predict(
         >>> probability = predict("polyp.png")  # doctest: +SKIP
         >>> mask = probability >= 0.5  # doctest: +SKIP
     """
-    check_settings(device, tile=tile, overlap=overlap)
+    check_settings(device, tile=tile or 0, overlap=overlap)
     root = Path(bundle_root) if bundle_root is not None else _bundle_root()
     path = Path(model if model is not None else model_to_use(root / "models", root))
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
@@ -84,14 +84,14 @@ def predict(
 
 @functools.lru_cache(maxsize=2)
 def _parts(
-    root: str, model: str, stamp: int, device: str, folder: str, tile: int, overlap: float
+    root: str, model: str, stamp: int, device: str, folder: str, tile: int | None, overlap: float
 ) -> dict[str, Any]:
     """The pieces of ``configs/inference.json`` that turn a picture into a mask, the network loaded."""
     parser = ConfigParser()
     parser.read_config(Path(root) / "configs" / "inference.json")
     parser.read_meta(Path(root) / "configs" / "metadata.json")
     parser.update({"bundle_root": root, "checkpoint": model, "device": device})
-    parser.update({"tile": tile, "overlap": overlap})
+    parser.update({"overlap": overlap} if tile is None else {"overlap": overlap, "tile": tile})
     parser.parse()
     names = ("preprocessing", "inferer", "postprocessing", "network")
     parts = {name: parser.get_parsed_content(name) for name in names}

@@ -18,6 +18,7 @@ from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
 from monai_sam2unet.networks.tuning import TUNINGS
 from monai_sam2unet.networks.weights import PARTS
+from monai_sam2unet.transforms.contrast import CONTRASTS
 
 __all__ = ["check_settings", "choose_device", "flag"]
 
@@ -120,6 +121,9 @@ RULES: dict[str, Rule] = {
     "check_data": (_is_flag, "true or false"),
     "probabilities": (_is_flag, "true or false"),
     "overlays": (_is_flag, "true or false"),
+    "contrast": _one_of(*CONTRASTS),
+    "flips": _one_of("both", "horizontal", "vertical", "none"),
+    "tiles_per_picture": _whole(1),
     "tile": _whole(0),
     "overlap": (lambda v: _is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
     "shard": (is_shard, FORM),

@@ -15,11 +15,13 @@ from monai_sam2unet.networks.weights import load_model, read_weights
 
 CONFIGS = ("train", "evaluate", "inference")
 INFERENCE_OVERLAYS = ("inference_trt",)
-OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong")
+MODALITIES = ("xray", "ultrasound", "skin", "retina")
+OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong", *MODALITIES)
 PROCESSES = {"multi_gpu_train": ("train",), "multi_gpu_evaluate": ("train", "evaluate")}
 """Overlays for several processes, and what they are laid over."""
 # derived by the configs from the settings, not meant to be set
-DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture"}
+DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture",
+           "network_size", "reading"}  # fmt: skip
 
 
 def read(bundle_root, name):
@@ -52,15 +54,15 @@ def test_validation_reads_pictures_as_inference_does(bundle_root):
 
 def test_tiles_are_normalised_as_whole_pictures_are(bundle_root):
     """What the inferer does to a window are the steps that are left out of reading, in evaluation too."""
-    inference, evaluate = read(bundle_root, "inference"), read(bundle_root, "evaluate")
-    _, *left_out = inference["preprocessing"]["transforms"]
+    inference, train = read(bundle_root, "inference"), read(bundle_root, "train")
+    _, _, *left_out = inference["preprocessing"]["transforms"]
     assert [step["_disabled_"] for step in left_out] == ["$@tile > 0"] * 3
     for ours, whole in zip(inference["inferer"]["normalise"]["transforms"], left_out[1:], strict=True):
         assert whole["_target_"] == ours["_target_"] + "d"
         names = whole.keys() - {"_target_", "keys", "_desc_", "_disabled_"}
         assert {name: whole[name] for name in names} == {n: ours[n] for n in ours if n != "_target_"}
     shared = {name: value for name, value in inference["inferer"].items() if name != "window_batch"}
-    assert evaluate["validate#inferer"] == shared
+    assert train["validate"]["inferer"] == shared
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -111,6 +113,14 @@ def test_overlays_hold_settings_of_training_that_differ(bundle_root, workflow, s
     made = workflow("training", dataset_dir=str(small_set), output_dir=str(tmp_path))
     shared = overlay.keys() & train.keys() - {"_desc_"}
     assert not [key for key in shared if made.parser.get_parsed_content(key) == overlay[key]]
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_overlays_of_modalities_are_the_strong_recipe_with_what_differs(bundle_root, name):
+    strong, overlay = read(bundle_root, "strong"), read(bundle_root, name)
+    assert overlay.keys() >= strong.keys()
+    for key in strong.keys() - {"_desc_", "max_epochs", "ema_decay"}:
+        assert overlay[key] == strong[key]
 
 
 def test_every_overlay_is_known_here(bundle_root):

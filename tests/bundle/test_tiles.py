@@ -16,7 +16,6 @@ from monai_sam2unet import InputError, predict
 from monai_sam2unet.data import draw_case
 from monai_sam2unet.networks.weights import SHIPPED_NAME
 from monai_sam2unet.settings import RULES
-from tests.bundle.conftest import FAST
 from tests.bundle.finished import input_error
 
 SIZES = {"a.png": (96, 64), "wide.png": (150, 70), "sub/tall.jpg": (50, 170), "line.png": (90, 1)}
@@ -164,9 +163,3 @@ def test_evaluation_scores_what_inference_writes(workflow, bundle_root, small_se
             assert float(row["dice"]) == pytest.approx(expected, abs=1e-6)
             scored += 0 < expected < 1
     assert scored
-
-
-def test_a_training_has_no_tiles(workflow, small_set, tmp_path):
-    with pytest.raises(RuntimeError) as caught:
-        workflow("training", **FAST, dataset_dir=str(small_set), output_dir=str(tmp_path), tile=64)
-    assert "setting 'tile' has no effect here" in input_error(caught.value)

@@ -287,6 +287,15 @@ BUSI = Layout(
     ),
     stems=r"(?i)(benign|malignant|normal) \(\d+\)(_mask(_\d+)?)?",
 )  # fmt: skip
+DRIVE = Layout(
+    "drive", "DRIVE", "research only",
+    "{training,test}/images/NN_{training,test}.tif and {training,test}/1st_manual/NN_manual1.gif",
+    tuple(
+        Part(split, ((f"{folder}/images", f"{folder}/1st_manual"),), 20, split)
+        for split, folder in (("training", "training"), ("testing", "test"))
+    ),
+    distinct=("training/1st_manual", "test/1st_manual"),
+)  # fmt: skip
 DECATHLON = tuple(
     Layout(
         f"decathlon_{name}", f"Medical Segmentation Decathlon, {folder}", "CC BY-SA 4.0",
@@ -313,6 +322,7 @@ FOLDERS = Layout(
 # In the order in which a folder is compared with them: the particular before the general.
 LAYOUTS = (
     DATALIST, PRANET, CLINICDB, KVASIR, POLYPGEN, CVC_COLONDB, CVC_300, ETIS, CAMO, COD10K, CHAMELEON, NC4K,
-    DUTS, ECSSD, HKU_IS, PASCAL_S, DUT_OMRON, MIRROR_MSD, MAS3K, PMD, RMAS, ISIC_2018, BUSI, *DECATHLON,
+    DUTS, ECSSD, HKU_IS, PASCAL_S, DUT_OMRON, MIRROR_MSD, MAS3K, PMD, RMAS, ISIC_2018, BUSI, DRIVE,
+    *DECATHLON,
     SPLIT_FOLDERS, FOLDERS,
 )  # fmt: skip

@@ -58,6 +58,8 @@ KNOWN_AFFIXES: tuple[tuple[Affix, Affix], ...] = (
     (Affix(prefix="image_"), Affix(prefix="mask_")),
     (Affix(prefix="img_"), Affix(prefix="mask_")),
     (Affix(suffix="_image"), Affix(suffix="_mask")),
+    (Affix(suffix="_training"), Affix(suffix="_manual1")),  # DRIVE: 21_training.tif and 21_manual1.gif
+    (Affix(suffix="_test"), Affix(suffix="_manual1")),
 )
 
 

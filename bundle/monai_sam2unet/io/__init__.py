@@ -1,16 +1,18 @@
-"""Medical pictures: DICOM files and series, NIfTI and NRRD volumes, TIFF stacks, read frame by frame."""
+"""Medical pictures: DICOM, NIfTI and NRRD volumes, TIFF stacks, videos, read frame by frame."""
 
 from monai_sam2unet.io.dicom import DicomPlace, DicomSource
-from monai_sam2unet.io.kinds import DICOM_SUFFIXES, Kind, is_dicom, kind_of
+from monai_sam2unet.io.kinds import DICOM_SUFFIXES, VIDEO_SUFFIXES, Kind, is_dicom, kind_of
 from monai_sam2unet.io.reading import open_image, read
 from monai_sam2unet.io.series import DicomSeries, find_series
 from monai_sam2unet.io.source import Frame, Source
 from monai_sam2unet.io.stacks import PagePlace, PictureSource, StackSource
+from monai_sam2unet.io.video import VideoPlace, VideoSource
 from monai_sam2unet.io.volumes import Plane, VolumePlace, VolumeSource
 from monai_sam2unet.io.windows import WINDOWS, GivenWindow, Window, find_window
 
 __all__ = [
     "DICOM_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "WINDOWS",
     "DicomPlace",
     "DicomSeries",
@@ -23,6 +25,8 @@ __all__ = [
     "Plane",
     "Source",
     "StackSource",
+    "VideoPlace",
+    "VideoSource",
     "VolumePlace",
     "VolumeSource",
     "Window",

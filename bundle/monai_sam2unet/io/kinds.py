@@ -13,14 +13,20 @@ from PIL import Image
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import PICTURE_FORMATS
 
-__all__ = ["DICOM_SUFFIXES", "Kind", "is_dicom", "kind_of"]
+__all__ = ["DICOM_SUFFIXES", "VIDEO_SUFFIXES", "Kind", "is_dicom", "kind_of"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # a convention; many files have none
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv")
+"""By which videos are found in folders; what a file is, its content says."""
 
 _HEAD = 544  # bytes: the longest of the headers looked at, NIfTI-2, with its four bytes of extensions
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, both byte orders
 # A file without preamble begins with a group that stands at the start of every data set (PS3.10, 7.1).
 _FIRST_GROUPS = (b"\x02\0", b"\x08\0")
+# Matroska and WebM, MPEG program and elementary streams, ASF (WMV), Flash
+_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u\x8ef\xcf\x11", b"FLV\x01")
+_STILL_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")  # pictures in MP4's container
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 
 
@@ -33,6 +39,7 @@ class Kind(Enum):
     DICOMDIR = "a DICOMDIR (the index of a DICOM medium)"
     NIFTI = "a NIfTI volume"
     NRRD = "an NRRD volume"
+    VIDEO = "a video"
     FOLDER = "a folder"
     UNKNOWN = "of no known kind"
 
@@ -66,6 +73,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         return Kind.NIFTI
     if head.startswith(b"NRRD000"):
         return Kind.NRRD
+    if is_video(head):
+        return Kind.VIDEO
     return _kind_of_picture(path, head) or (Kind.DICOM if _begins_as_dicom(head) else Kind.UNKNOWN)
 
 
@@ -82,6 +91,16 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     if head[128:132] == b"DICM":
         return _DICOMDIR not in head[132:]
     return _begins_as_dicom(head)
+
+
+def is_video(head: bytes) -> bool:
+    """Whether bytes begin a file of MP4, QuickTime, AVI, Matroska, WebM, MPEG, ASF or Flash video."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _STILL_BRANDS
+    transport = head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G"  # packets of 188 bytes
+    avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    quicktime = head[4:8] in (b"moov", b"mdat", b"wide")
+    return avi or quicktime or transport or head.startswith(_VIDEO_STARTS)
 
 
 def is_nifti(head: bytes) -> bool:

@@ -14,6 +14,7 @@ from monai_sam2unet.io.kinds import Kind, is_dicom, kind_of
 from monai_sam2unet.io.series import DicomSeries, find_series
 from monai_sam2unet.io.source import Source
 from monai_sam2unet.io.stacks import PictureSource, StackSource
+from monai_sam2unet.io.video import VideoSource
 from monai_sam2unet.io.volumes import Plane, read_volume
 from monai_sam2unet.io.windows import GivenWindow
 from monai_sam2unet.pictures import open_picture
@@ -22,7 +23,7 @@ __all__ = ["open_image", "read"]
 
 _EXPECTED = (
     "expected a picture or a DICOM file of one frame; monai_sam2unet.io.read gives a program the frames of "
-    "DICOM files, series and volumes"
+    "DICOM files, series, volumes and videos"
 )
 
 
@@ -35,7 +36,7 @@ def read(
     """Open whatever holds pictures; what it is, is found by content.
 
     Args:
-        path: a picture, TIFF stack, DICOM file, NIfTI or NRRD volume, or a folder with a DICOM series.
+        path: a picture, TIFF stack, DICOM file, NIfTI or NRRD volume, video, or a folder with a DICOM series.
         window: for grey values: a name of `monai_sam2unet.io.WINDOWS` or ``(centre, width)``; None for what
             the file says, else from minimum to maximum.
         plane: which way a volume is sliced.
@@ -65,8 +66,10 @@ def read(
         return StackSource(path, window)
     if kind is Kind.DICOMDIR:
         raise InputError(f"{path}: is {kind.value}; give the folder that it lies in")
-    if kind is Kind.PICTURE and window is not None:
-        raise InputError(f"{path}: is a picture, where window {window!r} means nothing; leave it out")
+    if kind in (Kind.PICTURE, Kind.VIDEO) and window is not None:
+        raise InputError(f"{path}: is {kind.value}, where window {window!r} means nothing; leave it out")
+    if kind is Kind.VIDEO:
+        return VideoSource(path)
     if kind is Kind.UNKNOWN:
         open_picture(path)  # says why it is none
     return PictureSource(path, kind)
@@ -93,7 +96,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         return open_picture(path)
     except InputError:
         kind = kind_of(path) if Path(path).is_file() else Kind.UNKNOWN
-        if kind in (Kind.NIFTI, Kind.NRRD, Kind.DICOMDIR):
+        if kind in (Kind.NIFTI, Kind.NRRD, Kind.DICOMDIR, Kind.VIDEO):
             raise InputError(f"{path}: is {kind.value}, {_EXPECTED}") from None
         raise
 

@@ -28,7 +28,8 @@ class Frame(Generic[PlaceT]):
     Attributes:
         pixels: (H, W, 3), uint8, RGB: what `monai_sam2unet.pictures.open_picture` gives for a picture.
         number: the frame's number in its source, from 1.
-        place: where a mask of the frame belongs, see `DicomPlace`, `VolumePlace` and `PagePlace`.
+        place: where a mask of the frame belongs, see `DicomPlace`, `VolumePlace`, `PagePlace` and
+            `VideoPlace`.
     """
 
     pixels: np.ndarray
