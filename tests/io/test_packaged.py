@@ -73,6 +73,10 @@ BY_PLUGINS = [
 ]
 
 
+# Decoded by SimpleITK in our reader, too: what is tested is all that comes after.
+BY_ITK = ["JPEG-lossy.dcm", "JPGExtended.dcm"]
+
+
 def compare(name: str) -> None:
     """Every frame against SimpleITK: colours as shown, grey by the window that spans the values of all."""
     theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(FILES / name), imageIO="GDCMImageIO"))
@@ -113,6 +117,22 @@ def test_what_plugins_decode(name):
     pytest.importorskip("gdcm", reason="needs the extra medical")
     pytest.importorskip("openjpeg", reason="needs the extra medical")
     compare(name)
+
+
+@pytest.mark.parametrize("name", BY_ITK)
+def test_jpeg_of_12_bits(name):
+    compare(name)
+
+
+def test_jpeg_of_12_bits_is_rescaled_once(tmp_path):
+    """SimpleITK rescales by itself: the picture of a file in other units must be the same."""
+    file = pydicom.dcmread(FILES / "JPGExtended.dcm")
+    plain = read(FILES / "JPGExtended.dcm", window=(132.5, 265)).frame(1).pixels
+    file.RescaleSlope, file.RescaleIntercept = 2, -100
+    file.save_as(tmp_path / "a.dcm")
+    rescaled = read(tmp_path / "a.dcm", window=(132.5 * 2 - 100, 265 * 2)).frame(1).pixels
+    assert plain.std() > 10, "not the case to be tested"
+    assert np.abs(rescaled.astype(int) - plain).max() <= 1  # LINEAR has a half and a one that do not scale
 
 
 # Not with SimpleITK 2.5, which reads these with bytes and colours exchanged: the same stripes in all files.

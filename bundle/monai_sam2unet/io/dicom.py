@@ -1,6 +1,7 @@
 """DICOM files: header, frames, and every frame as a viewer shows it.
 
-pydicom decodes, by whichever of its plugins is installed; compressed files need the extra ``medical``.
+pydicom decodes, by whichever of its plugins is installed; compressed files need the extra ``medical``. 12-bit
+JPEG, which these leave out, SimpleITK decodes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import SimpleITK
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import get_decoder, iter_pixels, pixel_array
@@ -267,7 +269,31 @@ def _decode_from_memory(place: DicomPlace, number: int, err: Exception) -> np.nd
             return pixel_array(whole, index=number - 1, decoding_plugin=plugin)
         except Exception as again:  # as in _decode
             err = again
+    if whole.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        return _decode_by_itk(place, number, err)
     _refuse_pixels(place, number, err)
+
+
+def _decode_by_itk(place: DicomPlace, number: int, err: Exception) -> np.ndarray:
+    """A frame of 12-bit JPEG, which of pydicom's plugins only one can decode whose licence is GPL 3.
+
+    SimpleITK gives values after rescaling by the file's slope and intercept, which is taken back here.
+
+    Raises:
+        InputError: If that fails, too, with the error of the attempts before.
+    """
+    header = place.dataset
+    if (
+        header.PhotometricInterpretation != "MONOCHROME2"
+    ):  # of others SimpleITK gives other values than stored
+        _refuse_pixels(place, number, err)
+    try:
+        image = SimpleITK.ReadImage(str(place.path), imageIO="GDCMImageIO")
+    except RuntimeError:
+        _refuse_pixels(place, number, err)
+    frame = SimpleITK.GetArrayFromImage(image).reshape(-1, header.Rows, header.Columns)[number - 1]
+    slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
+    return np.rint((frame - intercept) / slope).astype(np.int32)
 
 
 def _refuse_pixels(place: DicomPlace, number: int, err: Exception) -> NoReturn:
@@ -279,8 +305,6 @@ def _refuse_pixels(place: DicomPlace, number: int, err: Exception) -> NoReturn:
         _refuse(place.path, f"its transfer syntax, {syntax.name}, is not read", err)
     if not plugins:
         reason = 'no decoder for it is installed; pip install "monai-sam2unet[medical]"'
-    elif syntax == JPEGExtended12Bit and place.dataset.BitsAllocated > 8 and "pylibjpeg" not in plugins:
-        reason = "12-bit JPEG needs pylibjpeg-libjpeg (GPL 3, hence no part of the extra): pip install it"
     else:
         reason = f"tried with {', '.join(plugins)}: {' '.join(str(err).split())}"
     _refuse(place.path, f"frame {number} cannot be decoded (transfer syntax {syntax.name}): {reason}", err)
