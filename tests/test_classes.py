@@ -35,6 +35,11 @@ def test_each_of_the_first_classes_has_a_colour_of_its_own():
     assert colours[6] == colours[0]
 
 
+def test_a_legend_names_each_colour():
+    assert Classes.of(["liver", "tumour"]).legend() == "Blue: liver. Orange: tumour."
+    assert Classes.of([f"c{k}" for k in range(7)]).legend().endswith("Blue: c6.")
+
+
 @pytest.mark.parametrize(
     ("names", "activation", "message"),
     [
@@ -42,6 +47,9 @@ def test_each_of_the_first_classes_has_a_colour_of_its_own():
         (["a", " "], "sigmoid", "names that differ"),
         (["a", 2], "sigmoid", "names that differ"),
         ([f"c{k}" for k in range(MOST_CLASSES + 1)], "sigmoid", "1 to 254 names, got 255"),
+        (["left/right"], "sigmoid", r"names that folders may have, .* got \['left/right'\]"),
+        (["a", "..", "b "], "sigmoid", r"at either end, got \['\.\.', 'b '\]"),
+        (["Liver", "liver"], "sigmoid", r"differ in more than capitals, got \['Liver', 'liver'\]"),
         ("liver", "sigmoid", r"a list of names such as .*, got 'liver'"),
         (["a"], "relu", "one of sigmoid, softmax, got 'relu'"),
     ],

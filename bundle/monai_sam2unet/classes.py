@@ -5,6 +5,7 @@ Shape legend: ``K`` classes (the background is none), ``C`` channels of the netw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,10 @@ MOST_CLASSES = 254
 _COLOURS = (
     (86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178),
 )  # fmt: skip
+_WORDS = ("Blue", "Orange", "Green", "Purple", "Red", "Dark blue")
+
+# Results of a class may lie in a folder of its name, on any file system.
+_UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^[. ]|[. ]$')
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Classes:
         activation: one of `ACTIVATIONS`. ``softmax`` has a channel for the background, the first.
 
     Raises:
-        InputError: if there is no name or too many, a name is empty or there twice, or the activation is
-            unknown.
+        InputError: if there is no name or too many, a name is empty, there twice or no name for a folder, or
+            the activation is unknown.
 
     Example:
         >>> classes = Classes(("neoplastic", "non-neoplastic"), "softmax")
@@ -55,6 +60,13 @@ class Classes:
         names = self.names
         if not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) < len(names):
             raise InputError(f"classes must be names that differ, got {list(names)}; the background is none")
+        if unfit := [name for name in names if _UNFIT.search(name)]:
+            raise InputError(
+                'classes must be names that folders may have, without / \\ : * ? " < > | and no dot or space '
+                f"at either end, got {unfit}"
+            )
+        if len({name.lower() for name in names}) < len(names):
+            raise InputError(f"classes must differ in more than capitals, got {list(names)}")
         if not 1 <= len(names) <= MOST_CLASSES:
             raise InputError(f"classes must be 1 to {MOST_CLASSES} names, got {len(names)}")
         if self.activation not in ACTIVATIONS:
@@ -91,6 +103,15 @@ class Classes:
     def colours(self) -> tuple[tuple[int, int, int], ...]:
         """A colour of each class, RGB in 0..255; they begin anew after six classes."""
         return tuple(_COLOURS[k % len(_COLOURS)] for k in range(self.count))
+
+    def legend(self) -> str:
+        """Which colour each class has, in words; classes after the sixth share a colour.
+
+        Example:
+            >>> Classes(("a", "b")).legend()
+            'Blue: a. Orange: b.'
+        """
+        return " ".join(f"{_WORDS[k % len(_WORDS)]}: {name}." for k, name in enumerate(self.names))
 
     def label_map(self, masks: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         """One number for each pixel: 0 for background, k for the k-th class.
