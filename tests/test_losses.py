@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.losses import DiceCELoss
 from scipy.ndimage import uniform_filter
 from scipy.special import expit
 
 from monai_sam2unet import StructureLoss
-from monai_sam2unet.losses import boundary_weight
+from monai_sam2unet.losses import boundary_weight, segmentation_loss, with_background
 from tests.golden import rule
 
 MODES = ("weighted", "legacy")
@@ -222,3 +223,180 @@ def test_number_of_outputs_is_checked():
 def test_unknown_mode_is_named():
     with pytest.raises(ValueError, match="mode must be 'weighted' or 'legacy', got 'paper'"):
         StructureLoss("paper")
+
+
+# --- several classes
+
+
+def exclusive_case(seed=0, ignored=False):
+    """Logits (2, 4, 40, 56) of three exclusive classes, their masks, and a mask of what is ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(2, 4, 40, 56, generator=generator)
+    label_map = torch.zeros(2, 40, 56, dtype=torch.long)
+    label_map[:, 3:20, 5:30], label_map[:, 12:34, 30:50], label_map[1, 25:38, 2:20] = 1, 2, 3
+    masks = F.one_hot(label_map, 4).permute(0, 3, 1, 2)[:, 1:].float()
+    hidden = torch.zeros(2, 1, 40, 56)
+    hidden[0, :, 8:24, 20:40], hidden[1, :, :, :6] = 1, 1
+    return logits, (torch.cat([masks, hidden], dim=1) if ignored else masks)
+
+
+def plain_exclusive(logits, masks, counted, class_weights, mode):
+    """NumPy in float64: the definition in the docstring of `StructureLoss`, picture by picture."""
+    factors = np.array([1.0, *class_weights])
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    entropies, norms, overlaps = [], [], []
+    for i in range(len(logits)):
+        seen = masks[i] * counted[i]
+        box = [uniform_filter(m, 31, mode="constant") for m in seen]
+        share = 1 - uniform_filter(1 - counted[i], 31, mode="constant")
+        weight = [
+            (1 + 5 * np.abs(b / np.maximum(share, 1e-9) - m)) * counted[i]
+            for b, m in zip(box, seen, strict=True)
+        ]
+        true = np.concatenate([1 - seen.sum(0, keepdims=True), seen]) * factors[:, None, None]
+        pixel = np.max(weight, axis=0) if mode == "weighted" else counted[i]
+        entropies.append((pixel * -(true * np.log(p[i])).sum(0)).sum())
+        norms.append((pixel * true.sum(0)).sum())
+        for m, q, w, a in zip(seen, p[i, 1:], weight, class_weights, strict=True):
+            inter = (w * m * q).sum()
+            overlaps.append(a * (1 - (inter + 1) / ((w * (m + q)).sum() - inter + 1)))
+    entropies, norms = np.array(entropies), np.array(norms)
+    entropy = (entropies / norms).mean() if mode == "weighted" else entropies.sum() / norms.sum()
+    return entropy + np.mean(overlaps) / np.mean(class_weights)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (1.0, 3.0, 0.5)])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_exclusive_classes_equal_a_plain_oracle(mode, weights, ignored):
+    logits, target = exclusive_case(ignored=ignored)
+    counted = 1 - target[:, 3].double().numpy() if ignored else np.ones((2, 40, 56))
+    expected = plain_exclusive(
+        logits.double().numpy(), target[:, :3].double().numpy(), counted, weights, mode
+    )
+    loss = StructureLoss(mode, activation="softmax", class_weights=weights)
+    assert loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_exclusive_class_is_the_paper_s_loss(mode):
+    """softmax over (background, class) is the sigmoid of their difference."""
+    logits, mask = logits_and_mask(2, 1, 40, 56)
+    background = logits_and_mask(2, 1, 40, 56, seed=1)[0]
+    both = torch.cat([background, logits + background], dim=1)
+    expected = StructureLoss(mode)(logits, mask)
+    assert StructureLoss(mode, activation="softmax")(both, mask).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_class_weights_change_no_bit(mode):
+    logits, mask = logits_and_mask(2, 3, 40, 56)
+    for weights in ((1, 1, 1), (2.0, 2.0, 2.0)):
+        assert torch.equal(
+            StructureLoss(mode, class_weights=weights)(logits, mask), StructureLoss(mode)(logits, mask)
+        )
+
+
+def test_class_weights_are_factors_of_the_classes():
+    logits, mask = logits_and_mask(2, 2, 40, 56)
+    one = [StructureLoss()(logits[:, k : k + 1], mask[:, k : k + 1]).item() for k in range(2)]
+    weighted = StructureLoss(class_weights=(3.0, 1.0))(logits, mask).item()
+    assert weighted == pytest.approx((3 * one[0] + one[1]) / 4, rel=1e-5)
+
+
+LOSS_FORMS = [("weighted", "sigmoid"), ("legacy", "sigmoid"), ("weighted", "softmax"), ("legacy", "softmax"),
+              ("dice_ce", "sigmoid"), ("dice_ce", "softmax")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "activation"), LOSS_FORMS)
+def test_ignored_pixels_change_neither_loss_nor_gradient(name, activation):
+    logits, target = exclusive_case(ignored=True)
+    logits = logits if activation == "softmax" else logits[:, 1:]
+    loss = segmentation_loss(name, activation)
+    hidden = target[:, 3:] > 0
+
+    def value_and_gradient(logits, target):
+        leaf = logits.clone().requires_grad_()
+        value = loss([leaf, leaf], target)
+        value.backward()
+        return value.detach(), leaf.grad
+
+    value, gradient = value_and_gradient(logits, target)
+    assert gradient.isfinite().all() and (gradient * ~hidden).abs().sum() > 0
+    assert not (gradient * hidden).any()
+    other_logits = torch.where(hidden, 9 * torch.ones_like(logits), logits)
+    other_target = torch.cat([torch.where(hidden, 1 - target[:, :3], target[:, :3]), target[:, 3:]], dim=1)
+    for other in ((other_logits, target), (logits, other_target)):
+        value_there, gradient_there = value_and_gradient(*other)
+        assert value_there == value
+        assert torch.equal(gradient_there * ~hidden, gradient * ~hidden)
+    without = loss([logits, logits], target[:, :3])
+    assert abs(without - value) > 1e-5, "the test must have pixels that matter"
+
+
+@pytest.mark.parametrize(("name", "activation"), LOSS_FORMS)
+def test_nothing_ignored_is_the_loss_without_the_channel(name, activation):
+    logits, target = exclusive_case()
+    logits = logits if activation == "softmax" else logits[:, 1:]
+    none = torch.cat([target, torch.zeros(2, 1, 40, 56)], dim=1)
+    loss = segmentation_loss(name, activation, [1.0, 2.0, 3.0])
+    # float32: the picture-wise sums of dice_ce come in another order
+    assert loss(logits, none).item() == pytest.approx(loss(logits, target).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "activation"), LOSS_FORMS)
+def test_pictures_ignored_as_a_whole_are_finite(name, activation):
+    logits, target = exclusive_case()
+    logits = (logits if activation == "softmax" else logits[:, 1:]).requires_grad_()
+    loss = segmentation_loss(name, activation)(logits, torch.cat([target, torch.ones(2, 1, 40, 56)], dim=1))
+    loss.backward()
+    assert loss.isfinite() and not logits.grad.any()
+
+
+def test_dice_ce_is_monai_s():
+    logits, masks = exclusive_case()
+    full = torch.cat([1 - masks.sum(1, keepdim=True), masks], dim=1)
+    weight = torch.tensor([1.0, 3.0, 1.0, 0.5])
+    for factors, weights in ((weight, weight[1:].tolist()), (None, ())):
+        theirs = DiceCELoss(softmax=True, include_background=False, weight=factors)(logits, full)
+        ours = segmentation_loss("dice_ce", "softmax", weights)
+        assert ours(logits, masks).item() == pytest.approx(theirs.item(), rel=1e-6)
+        assert ours([logits] * 3, masks).item() == pytest.approx(3 * theirs.item(), rel=1e-6)
+    theirs = [DiceCELoss(sigmoid=True)(logits[:, k + 1 : k + 2], masks[:, k : k + 1]) for k in range(3)]
+    ours = segmentation_loss("dice_ce", "sigmoid")(logits[:, 1:], masks)
+    assert ours.item() == pytest.approx(torch.stack(theirs).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["weighted", "dice_ce"])
+def test_descent_finds_exclusive_classes(name):
+    _, masks = exclusive_case()
+    logits = torch.zeros(2, 4, 40, 56, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.5)
+    for _ in range(40):
+        optimizer.zero_grad()
+        segmentation_loss(name, "softmax")(logits, masks).backward()
+        optimizer.step()
+    assert torch.equal(F.one_hot(logits.argmax(1), 4).permute(0, 3, 1, 2)[:, 1:].float(), masks)
+
+
+def test_soft_masks_that_overshoot_are_shares():
+    """Masks that are resized one by one may add up to more than 1."""
+    target = torch.tensor([0.8, 0.4, 0.0]).view(1, 3, 1, 1)
+    expected = [0, 0.8 / 1.2, 0.4 / 1.2, 0]  # by hand
+    assert with_background(target).flatten().tolist() == pytest.approx(expected)
+
+
+def test_unfit_classes_are_named():
+    with pytest.raises(
+        ValueError, match=r"one channel less than logits, none for the background, got \[1, 3, 8"
+    ):
+        StructureLoss(activation="softmax")(torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 8, 8))
+    with pytest.raises(ValueError, match="class weights of 2 classes, got 3"):
+        StructureLoss(activation="softmax", class_weights=(1, 1, 1))(
+            torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 8, 8)
+        )
+    with pytest.raises(ValueError, match="activation must be one of sigmoid, softmax, got 'relu'"):
+        StructureLoss(activation="relu")
