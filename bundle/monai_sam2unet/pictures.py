@@ -6,6 +6,7 @@ the picture. Only Pillow and NumPy are needed here, so that this module also ser
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -24,6 +25,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "PREDICTION_COLOUR",
     "REFERENCE_COLOUR",
+    "open_label_map",
     "open_mask",
     "open_picture",
     "overlay",
@@ -120,6 +122,24 @@ def open_mask(path: str | os.PathLike[str]) -> Image.Image:
     if values.size and values.max() > 1 and mask.getextrema() == (0, 0):
         logger.warning("%s: no value above %g, below half of the range; taken as empty", path, values.max())
     return mask
+
+
+def open_label_map(path: str | os.PathLike[str], in_colour: bool = False) -> np.ndarray:
+    """Open a file whose values or colours stand for classes, and decode it wholly; upright.
+
+    Args:
+        path: The file.
+        in_colour: Whether pictures in colour, and palettes, are taken by their colours. Otherwise the value
+            of a palette is its index, and colour with three equal channels is grey.
+
+    Returns:
+        The values, ``(H, W)``, in the file's own range and dtype; or the colours, ``(H, W, 3)``, uint8, of a
+        picture in colour.
+
+    Raises:
+        InputError: If the file is missing, empty, damaged, too large or no picture; it names the path.
+    """
+    return _open(path, functools.partial(_labels, in_colour=in_colour))
 
 
 def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image) -> None:
@@ -229,6 +249,18 @@ def _mask_values(image: Image.Image) -> np.ndarray:
         return np.asarray(image)[..., 0]
     # By RGBA, since Pillow warns of palettes with transparency that are converted to RGB.
     return np.asarray(image.convert("RGBA"))[..., :3].max(axis=-1)
+
+
+def _labels(image: Image.Image, in_colour: bool) -> np.ndarray:
+    """The values of a label map, or its colours, as :func:`open_label_map` says."""
+    image = _upright(image)
+    if image.mode in ("1", "L") or _is_deep(image) or (image.mode == "P" and not in_colour):
+        return np.asarray(image)
+    if image.mode in ("LA", "La") or (image.mode == "PA" and not in_colour):
+        return np.asarray(image)[..., 0]
+    colours = np.asarray(to_rgb(image))
+    is_grey = not in_colour and (colours == colours[..., :1]).all()
+    return colours[..., 0] if is_grey else colours
 
 
 def _binarise(values: np.ndarray) -> Image.Image:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sam2unet.data import CheckError, check_pairs, unreadable
+from monai_sam2unet.data import CheckError, check_pairs, prepare_datalists, unreadable
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.labels import LabelReader
 
 
 def pair(root: Path, stem: str, size=(40, 30), mask_size=None, foreground=True) -> dict[str, str]:
@@ -36,6 +37,57 @@ def test_all_is_well(tmp_path, caplog):
     assert (found.pairs, found.empty) == (3, ())
     assert "read 3 pairs" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def label_pair(root: Path, stem: str, values: dict[tuple[int, int], int], size=(40, 30)) -> dict[str, str]:
+    item = pair(root, stem, size)
+    label_map = Image.new("L", size)
+    for place, value in values.items():
+        label_map.putpixel(place, value)
+    label_map.save(item["label"])
+    return item
+
+
+def test_label_maps_are_read_and_their_classes_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    items = [
+        label_pair(tmp_path, "a", {(3, 2): 1, (4, 2): 1, (5, 5): 2}),
+        label_pair(tmp_path, "b", {(0, 0): 1, (9, 9): 255}),
+        label_pair(tmp_path, "c", {(1, 1): 255}),
+    ]
+    found = check_pairs(items, labels=LabelReader(["one", "two", "three"], ignore_index=255))
+    assert found.cases == {"one": ("a", "b"), "two": ("a",), "three": ()}
+    assert found.empty == ("c",), "what is ignored is no foreground"
+    # 3 pictures of 40x30: 3600 pixels, of which 3 are of class one and 1 of class two
+    assert "class one: in 2 of 3 pictures, 0.08 % of all pixels" in caplog.text
+    assert "class two: in 1 of 3 pictures, 0.03 % of all pixels" in caplog.text
+
+
+def test_label_maps_with_values_that_mean_nothing_are_named(tmp_path):
+    items = [label_pair(tmp_path, stem, {(3, 2): value}) for stem, value in (("a", 1), ("b", 7), ("c", 8))]
+    with pytest.raises(CheckError) as caught:
+        check_pairs(items, labels=LabelReader(["one", "two"]))
+    assert set(caught.value.unreadable) == {Path(item["label"]) for item in items[1:]}
+    assert "b.png: holds the values 7, expected" in str(caught.value)
+
+
+def test_a_class_that_a_part_lacks_is_warned_of(tmp_path, caplog):
+    folder = tmp_path / "set"
+    for split, stems in (("train", "ab"), ("val", "c")):
+        (folder / split).mkdir(parents=True)
+        for stem in stems:
+            item = label_pair(folder / split, stem, {(3, 2): 2 if stem == "b" else 1})
+            for kind, key in (("images", "image"), ("masks", "label")):
+                target = folder / split / kind
+                target.mkdir(exist_ok=True)
+                Path(item[key]).rename(target / Path(item[key]).name)
+    options = {"demo_dir": "", "output_dir": tmp_path, "labels": LabelReader(["one", "two", "three"])}
+    prepare_datalists(folder, **options)
+    assert "no picture of the training part has the class three: it cannot be learnt" in caplog.text
+    assert "no picture of the validation part has the class two, three: no figure says" in caplog.text
+    caplog.clear()
+    prepare_datalists(folder, **options, to_learn_from=False)
+    assert "has the class" not in caplog.text
 
 
 def test_every_bad_file_is_named_at_once(tmp_path):

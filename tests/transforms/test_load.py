@@ -10,8 +10,9 @@ from monai.transforms import Compose, LoadImaged
 from PIL import Image
 
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.labels import LabelReader
 from monai_sam2unet.pictures import to_rgb
-from monai_sam2unet.transforms import LoadPicture, LoadPictured
+from monai_sam2unet.transforms import LeaveOutIgnoredd, LoadPicture, LoadPictured, ResizeLikePillowd
 
 
 @pytest.fixture
@@ -55,6 +56,30 @@ def test_union_of_masks(files):
     Image.new("L", (5, 8)).save(folder / "turned.png")
     with pytest.raises(InputError, match=r"turned\.png.*\(8, 5\).*\(5, 8\)"):
         LoadPicture(mask=True)([folder / "m.png", folder / "turned.png"])
+
+
+def test_label_maps_are_masks_of_their_classes(files):
+    folder, _, mask = files
+    label_map = 2 * mask
+    label_map[4, 0] = 1
+    Image.fromarray(label_map).save(folder / "l.png")
+    labels = LabelReader(["a", "b"], ignore_index=9)
+    item = LoadPictured(labels=labels)({"image": folder / "a.png", "label": folder / "l.png"})
+    assert item["label"].dtype == torch.uint8 and item["label"].shape == (3, 5, 8)
+    assert np.array_equal(item["label"].numpy() > 0, [label_map == 1, label_map == 2, label_map == 9])
+    assert item["label"].meta["filename_or_obj"] == str(folder / "l.png")
+    item = ResizeLikePillowd("label", (10, 16), "bicubic")(item)  # as a training resizes masks
+    assert item["label"].shape == (3, 10, 16) and item["label"][1].max() > item["label"][0, :8].max()
+
+
+def test_ignored_pixels_are_left_out_of_both():
+    prediction, label = torch.ones(2, 3, 4), torch.zeros(3, 3, 4)
+    label[0, 1:], label[2, :, 3] = 1, 1
+    item = LeaveOutIgnoredd("pred", "label")({"pred": MetaTensor(prediction), "label": MetaTensor(label)})
+    assert item["ignored"].dtype == torch.bool and item["ignored"].sum() == 3
+    assert item["pred"].shape == item["label"].shape == (2, 3, 4)
+    assert not item["pred"][..., 3].any() and not item["label"][..., 3].any()
+    assert item["pred"][..., :3].all() and torch.equal(item["label"][0, :, :3], label[0, :, :3])
 
 
 def test_one_path_for_pictures(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection, Mapping
 
 from monai_sam2unet.data.check import check_pairs
 from monai_sam2unet.data.datalist import DataLists, load_datalists
@@ -16,6 +17,7 @@ from monai_sam2unet.data.naming import counted
 from monai_sam2unet.distributed import from_first
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder
+from monai_sam2unet.labels import LabelReader
 
 __all__ = ["prepare_datalists"]
 
@@ -33,6 +35,7 @@ def prepare_datalists(
     seed: int = 0,
     check: bool = True,
     to_learn_from: bool = True,
+    labels: LabelReader | None = None,
 ) -> DataLists:
     """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
 
@@ -50,6 +53,7 @@ def prepare_datalists(
         check: whether every file is read once before work begins.
         to_learn_from: whether a set of test pictures only is an error, and empty masks alone in the training
             or the validation part (where files are checked).
+        labels: what reads masks; None for those of one structure.
 
     Returns:
         The lists.
@@ -64,9 +68,10 @@ def prepare_datalists(
         if to_learn_from and not lists.train:
             raise InputError(_nothing_to_learn(lists, listed=bool(datalist)))
         if check:
-            found = check_pairs([*lists.train, *lists.validation, *lists.test])
+            found = check_pairs([*lists.train, *lists.validation, *lists.test], labels=labels)
             if to_learn_from:
                 _require_foreground(lists, set(found.empty))
+                _warn_of_absent(lists, found.cases)
         lists.write(make_folder(output_dir) / "datalist.json")
         return lists
 
@@ -115,4 +120,17 @@ def _require_foreground(lists: DataLists, empty: set[str]) -> None:
             raise InputError(
                 f"{lists.root}: all {counted(len(items), 'mask')} of the {name} part are empty; check that "
                 "they are the right files and not class numbers, or choose another --seed or --val_fraction"
+            )
+
+
+def _warn_of_absent(lists: DataLists, cases: Mapping[str, Collection[str]]) -> None:
+    """Log a warning of each class that a part has in no picture."""
+    for name, items in (("training", lists.train), ("validation", lists.validation)):
+        absent = [label for label, own in cases.items() if not {item["case"] for item in items} & {*own}]
+        if items and absent:
+            logger.warning(
+                "no picture of the %s part has the class %s: %s; check classes, label_values and the split",
+                name,
+                ", ".join(absent),
+                "it cannot be learnt" if name == "training" else "no figure says how well it is found",
             )

@@ -4,7 +4,8 @@ MONAI's ``LoadImaged`` with ``converter=to_rgb`` gives the same tensors, but a f
 handed to every other reader it knows: the reason is lost among their tracebacks, and a reader that does
 accept the file returns it without the conversion.
 
-Shape legend: ``C`` channels, ``H`` rows, ``W`` columns (not MONAI's ``W, H`` order of 2D readers).
+Shape legend: ``C`` channels, ``K`` classes, ``H`` rows, ``W`` columns (not MONAI's ``W, H`` order of 2D
+readers).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from PIL import Image
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.io import open_image
-from monai_sam2unet.pictures import open_mask, to_rgb
+from monai_sam2unet.labels import LabelReader
+from monai_sam2unet.pictures import to_rgb
 
 __all__ = ["LoadPicture", "LoadPictured"]
 
@@ -35,28 +37,31 @@ class LoadPicture(Transform):
     """Load a picture file as a uint8 tensor, rows first.
 
     Pictures are converted by :func:`monai_sam2unet.pictures.to_rgb`, DICOM files of one frame as
-    :func:`monai_sam2unet.io.read` says, masks by :func:`monai_sam2unet.pictures.to_mask`. The metadata holds
-    ``filename_or_obj``, ``spatial_shape`` (H, W) and the position of the channels (first).
+    :func:`monai_sam2unet.io.read` says, masks and label maps as :class:`monai_sam2unet.labels.LabelReader`
+    says. The metadata holds ``filename_or_obj``, ``spatial_shape`` (H, W) and the position of the channels
+    (first).
 
     Args:
-        mask: Load a mask (1, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
+        mask: Load masks (K, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
+        labels: What reads masks; None for those of one structure.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, mask: bool = False) -> None:
+    def __init__(self, mask: bool = False, labels: LabelReader | None = None) -> None:
         self.mask = mask
+        self.labels = LabelReader() if labels is None else labels
 
     def __call__(self, data: Loadable | Sequence[PathLike]) -> torch.Tensor:
-        """Load one file; of masks also several, whose union is returned.
+        """Load one file; of masks also several, see `LabelReader`.
 
         Args:
             data: Path of the file; for masks also a sequence of paths of masks of the same picture. A
                 picture may also be given as one of Pillow's or as a uint8 array, (H, W) or (H, W, 3).
 
         Returns:
-            uint8, ``(3, H, W)`` for pictures, ``(1, H, W)`` for masks; a ``MetaTensor`` unless metadata
-            tracking is off.
+            uint8, ``(3, H, W)`` for pictures, ``(K, H, W)`` for masks, with one channel more if pixels may be
+            ignored; a ``MetaTensor`` unless metadata tracking is off.
 
         Raises:
             InputError: If a file cannot be used, several are given where one is expected, or sizes differ.
@@ -67,7 +72,7 @@ class LoadPicture(Transform):
         paths = [os.fspath(path) for path in ensure_tuple(data)]
         if not paths or (len(paths) > 1 and not self.mask):
             raise InputError(f"expected the path of one picture, got {len(paths)}: {paths}; give one path")
-        array = _union(paths) if self.mask else np.asarray(open_image(paths[0])).transpose(2, 0, 1)
+        array = self.labels.read(paths) if self.mask else np.asarray(open_image(paths[0])).transpose(2, 0, 1)
         return self._tensor(array, {ImageMetaKey.FILENAME_OR_OBJ: paths[0]})
 
     @staticmethod
@@ -87,6 +92,7 @@ class LoadPictured(MapTransform):
         keys: Keys of pictures.
         mask_keys: Keys of masks; ``()`` for none.
         allow_missing_keys: Pass over keys that an item lacks, as at inference without masks.
+        labels: What reads masks; None for those of one structure.
 
     Example:
         >>> load = LoadPictured(keys="image", mask_keys="label")
@@ -102,10 +108,11 @@ class LoadPictured(MapTransform):
         keys: KeysCollection = ("image",),
         mask_keys: KeysCollection = ("label",),
         allow_missing_keys: bool = False,
+        labels: LabelReader | None = None,
     ) -> None:
         pictures, masks = ensure_tuple(keys), ensure_tuple(mask_keys)
         super().__init__(pictures + masks, allow_missing_keys)
-        self.loaders = [LoadPicture()] * len(pictures) + [LoadPicture(mask=True)] * len(masks)
+        self.loaders = [LoadPicture()] * len(pictures) + [LoadPicture(True, labels)] * len(masks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths under the keys by tensors.
@@ -128,17 +135,3 @@ def _from_array(array: np.ndarray) -> Image.Image:
             "convert it, or give the file's path"
         )
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _union(paths: Sequence[str]) -> np.ndarray:
-    """The union of one or more masks of a picture, ``(1, H, W)``, values 0 and 255."""
-    union = np.asarray(open_mask(paths[0]))
-    for path in paths[1:]:
-        mask = np.asarray(open_mask(path))
-        if mask.shape != union.shape:
-            raise InputError(
-                f"{path}: the mask is {mask.shape} (height, width), expected {union.shape} as {paths[0]}; "
-                "masks of one picture must be of its size"
-            )
-        union = np.maximum(union, mask)
-    return union[None]
