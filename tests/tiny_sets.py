@@ -97,6 +97,14 @@ TINY = [
     ), ("TIF/notes.png",)),
     two_parts("polypgen", "PolypGen", "images/{}.jpg", "masks/{}.png",
               ("EndoCV2021_001407", "556OLCV1_100H0004"), "PolypGen", 1237, 150),
+    Tiny("bkai", "bkai-igh-neopolyp", (
+        Row("training", "train/train/{}.jpeg", "train_gt/train_gt/{}.jpeg", ("0081835cf877", "00d827b8bcf1"),
+            "BKAI-IGH NeoPolyp should have 1000 pairs, found 2"),
+    ), ("test/test/0a5f3601ad4f13cf.jpeg",)),
+    Tiny("bkai", "unpacked", (
+        Row("training", "train/{}.jpeg", "train_gt/{}.jpeg", ("0081835cf877", "00d827b8bcf1"),
+            "1000 pairs, found 2"),
+    )),
     flat("etis", "download", "ETIS-LaribPolypDB/{}.tif", "Ground Truth/p{}.tif", NUMBERS,
          "ETIS-Larib should have 196 pairs, found 3"),
     flat("etis", "one folder", "{}.tif", "p{}.tif", NUMBERS, "ETIS-Larib should have 196 pairs, found 3"),

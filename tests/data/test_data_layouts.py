@@ -116,6 +116,21 @@ def test_clinicdb_table_matches_its_source(real_data):
     assert firsts == [1] + [last + 1 for last in datasets.CLINICDB_LAST_FRAMES[:-1]]
 
 
+def test_bkai_with_label_maps_is_read_by_its_name(tmp_path):
+    """Beside plain masks, label maps are for several classes alone: the folder itself is a plain pair."""
+    for name in (
+        "images/a.jpg",
+        "images/b.jpg",
+        *(f"{f}/{s}.png" for f in ("masks", "masks_class") for s in "ab"),
+    ):
+        put(tmp_path / name)
+    labels = {
+        name: load_datalists(tmp_path, dataset=name, val_fraction=0).train[0]["label"]
+        for name in ("auto", "bkai")
+    }
+    assert labels == {"auto": str(tmp_path / "masks/a.png"), "bkai": str(tmp_path / "masks_class/a.png")}
+
+
 def test_polypgen_by_its_stems_else_split_folders(tmp_path):
     for split in ("train", "val", "test"):
         put_pairs(

@@ -177,6 +177,18 @@ POLYPGEN = Layout(
     "{train,val,test}/images/*.jpg and {train,val,test}/masks/*.png",
     _split_parts(1237, 150, 150), stems=r"(?i).*(endocv2021|olcv1_\d+[hs]).*",
 )  # fmt: skip
+BKAI = Layout(
+    "bkai", "BKAI-IGH NeoPolyp", "not stated",
+    "train/*.jpeg and train_gt/*.jpeg (red neoplastic, green not), or images/*.jpg and masks_class/*.png",
+    (
+        Part(
+            "training",
+            (("train/train", "train_gt/train_gt"), ("train", "train_gt"), ("images", "masks_class")),
+            1000,
+        ),
+    ),
+    distinct=("train_gt",),
+)  # fmt: skip
 CVC_COLONDB = Layout(
     "cvc_colondb", "CVC-ColonDB", "not stated", "CVC-ColonDB/images/N.png and CVC-ColonDB/masks/N.png",
     _test_set(380, ("images", "masks")),
@@ -321,8 +333,8 @@ FOLDERS = Layout(
 
 # In the order in which a folder is compared with them: the particular before the general.
 LAYOUTS = (
-    DATALIST, PRANET, CLINICDB, KVASIR, POLYPGEN, CVC_COLONDB, CVC_300, ETIS, CAMO, COD10K, CHAMELEON, NC4K,
-    DUTS, ECSSD, HKU_IS, PASCAL_S, DUT_OMRON, MIRROR_MSD, MAS3K, PMD, RMAS, ISIC_2018, BUSI, DRIVE,
+    DATALIST, PRANET, CLINICDB, KVASIR, POLYPGEN, BKAI, CVC_COLONDB, CVC_300, ETIS, CAMO, COD10K, CHAMELEON,
+    NC4K, DUTS, ECSSD, HKU_IS, PASCAL_S, DUT_OMRON, MIRROR_MSD, MAS3K, PMD, RMAS, ISIC_2018, BUSI, DRIVE,
     *DECATHLON,
     SPLIT_FOLDERS, FOLDERS,
 )  # fmt: skip
