@@ -71,7 +71,34 @@ CASES = [
     ),
     ("amp", ["half", True, None], "one of none, bf16, fp16", ["none", "bf16"]),
     ("recipe", ["best"], "one of paper, strong", ["paper", "strong"]),
-    ("loss", ["dice"], "one of weighted, legacy", ["weighted", "legacy"]),
+    ("loss", ["dice"], "one of weighted, legacy, dice_ce", ["weighted", "legacy", "dice_ce"]),
+    (
+        "classes",
+        ["liver", [1], None, {"liver": 1}],
+        "a list of names such as ['liver', 'tumour'], [] for one structure",
+        [[], ["liver"], ("a", "b c")],
+    ),
+    ("activation", ["relu", None], "one of sigmoid, softmax", ["sigmoid", "softmax"]),
+    (
+        "class_weights",
+        [1.0, [0], [-1.0], ["1"], [float("nan")], None],
+        "a list of factors above 0, one a class; [] for all 1",
+        [[], [2], (0.5,)],
+    ),
+    (
+        "label_values",
+        [1, [0], [-1], [1.0], ["1"], None],
+        "a list of whole numbers above 0, one a class; [] for 1, 2, ...",
+        [[], [255], (7,)],
+    ),
+    (
+        "label_colours",
+        [[255, 0, 0], [[255, 0]], [[256, 0, 0]], [[1.0, 0, 0]], "red", None],
+        "a list of [red, green, blue] from 0 to 255, one a class; [] for none",
+        [[], [[255, 0, 0]], [(1, 2, 3)]],
+    ),
+    ("colour_tolerance", [-1, "60", None], "a number at least 0", [0, 100, 442.0]),
+    ("ignore_index", [-2, 1.5, "255", None], "a whole number of at least -1", [-1, 2, 255]),
     ("mask_resize", ["linear"], "one of bicubic, bilinear, nearest", ["bicubic", "bilinear", "nearest"]),
     (
         "subset",
@@ -189,6 +216,57 @@ def test_joint_problems_are_named_with_the_others():
         check_settings("cpu", input_size="352", protocol="none", key_metric="dice", amp="fp16")
     lines = [line.strip() for line in str(caught.value).splitlines()]
     assert [line.split()[0] for line in lines] == ["input_size", "protocol", "amp"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"classes": ["a", "a"]},
+            r"classes must be names that differ, got ['a', 'a']; the background is none",
+        ),
+        (
+            {"classes": ["a", "b"], "class_weights": [1]},
+            "class_weights must have one factor a class, 2 without",
+        ),
+        ({"classes": ["a", "b"], "label_values": [3]}, "label_values must have one of each class, 2, got 1"),
+        (
+            {"classes": ["a", "b"], "label_values": [3, 3]},
+            "label_values must differ from each other and from 0",
+        ),
+        (
+            {"classes": ["a"], "label_colours": [[0, 0, 0]]},
+            "label_colours must differ from each other and from 0, the background, got [[0, 0, 0]]",
+        ),
+        ({"classes": ["a", "b"], "ignore_index": 2}, "ignore_index must be a value that means nothing else"),
+        ({"classes": [], "ignore_index": 0}, "in label maps, got 0; -1 is none"),
+        (
+            {"classes": [], "activation": "sigmoid", "out_channels": 3},
+            "out_channels is 3, but classes (structure) with activation sigmoid make 1; give the model's own",
+        ),
+        (
+            {"classes": ["a", "b"], "protocol": "paper", "key_metric": "Smeasure"},
+            "protocol must be fixed and key_metric dice with several classes or an ignore_index, got paper",
+        ),
+        (
+            {"classes": [], "ignore_index": 255, "protocol": "fixed", "key_metric": "iou"},
+            "protocol must be fixed and key_metric dice with several classes or an ignore_index, got fixed",
+        ),
+    ],
+)
+def test_settings_of_classes_fit_each_other(values, message):
+    with pytest.raises(InputError) as caught:
+        check_settings("cpu", **values)
+    assert message in str(caught.value)
+
+
+def test_settings_of_classes_that_fit():
+    check_settings(
+        "cpu", classes=["a", "b"], activation="softmax", out_channels=3, class_weights=[1, 2.5],
+        label_values=[2, 1], label_colours=[[255, 0, 0], [0, 255, 0]], ignore_index=255, protocol="fixed",
+        key_metric="dice",
+    )  # fmt: skip
+    check_settings("cpu", classes=[], out_channels=1, protocol="paper", key_metric="Smeasure")
 
 
 # the figures of each protocol as docs/metrics.md lists them, without those that are better if lower

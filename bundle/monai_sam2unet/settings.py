@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from monai_sam2unet import distributed
+from monai_sam2unet.classes import ACTIVATIONS, Classes
 from monai_sam2unet.data.shards import FORM, is_shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.handlers.key_metric import check_key_figure
 from monai_sam2unet.inferers import AMP_TYPES
+from monai_sam2unet.labels import label_problems
+from monai_sam2unet.losses import LOSSES
 from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
 from monai_sam2unet.networks.tuning import TUNINGS
@@ -67,6 +70,14 @@ def _scales(v: Any) -> bool:
     return isinstance(v, Sequence) and len(v) > 0 and all(_is_number(s) and s > 0 for s in v)
 
 
+def _is_list(v: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(v, Sequence) and not isinstance(v, str) and all(fits(item) for item in v)
+
+
+def _is_colour(v: Any) -> bool:
+    return _is_list(v, lambda c: _is_whole(c) and 0 <= c <= 255) and len(v) == 3
+
+
 def _is_whole(v: Any) -> bool:
     return isinstance(v, int) and not isinstance(v, bool)
 
@@ -108,7 +119,26 @@ RULES: dict[str, Rule] = {
     "scales": (_scales, "a list of positive factors, such as [1.0, 1.25]"),
     "amp": _one_of(*AMP_TYPES),
     "recipe": _one_of("paper", "strong"),
-    "loss": _one_of("weighted", "legacy"),
+    "loss": _one_of(*LOSSES),
+    "classes": (
+        lambda v: _is_list(v, lambda name: isinstance(name, str)),
+        "a list of names such as ['liver', 'tumour'], [] for one structure",
+    ),
+    "activation": _one_of(*ACTIVATIONS),
+    "class_weights": (
+        lambda v: _is_list(v, lambda w: _is_number(w) and w > 0),
+        "a list of factors above 0, one a class; [] for all 1",
+    ),
+    "label_values": (
+        lambda v: _is_list(v, lambda n: _is_whole(n) and n > 0),
+        "a list of whole numbers above 0, one a class; [] for 1, 2, ...",
+    ),
+    "label_colours": (
+        lambda v: _is_list(v, _is_colour),
+        "a list of [red, green, blue] from 0 to 255, one a class; [] for none",
+    ),
+    "colour_tolerance": _number(0),
+    "ignore_index": _whole(-1),
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
     "pretrained": (lambda v: isinstance(v, str) and v != "", "sam2, sam2.1, none or a file"),
@@ -190,6 +220,39 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
             check_key_figure(values["protocol"], values["key_metric"])
         except InputError as e:
             problems.append(str(e))
+    return problems + (_class_problems(values) if "classes" in values else [])
+
+
+def _class_problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with settings of classes that are right each for itself."""
+    try:
+        classes = Classes.of(values["classes"], values.get("activation", "sigmoid"))
+    except InputError as e:
+        return [str(e)]
+    problems = label_problems(
+        classes.count,
+        values.get("label_values", ()),
+        values.get("label_colours", ()),
+        values.get("ignore_index", -1),
+    )
+    weights = values.get("class_weights", ())
+    if weights and len(weights) != classes.count:
+        problems.append(
+            f"class_weights must have one factor a class, {classes.count} without the background, got "
+            f"{len(weights)}"
+        )
+    channels = values.get("out_channels", classes.out_channels)
+    if channels != classes.out_channels:
+        problems.append(
+            f"out_channels is {channels}, but classes ({', '.join(classes.names)}) with activation "
+            f"{classes.activation} make {classes.out_channels}; give the model's own classes and activation"
+        )
+    figure = (values.get("protocol", "fixed"), values.get("key_metric", "dice"))
+    if figure != ("fixed", "dice") and (classes.count > 1 or values.get("ignore_index", -1) >= 0):
+        problems.append(
+            "protocol must be fixed and key_metric dice with several classes or an ignore_index, got "
+            f"{figure[0]} and {figure[1]}: the other figures are of one structure and of all pixels"
+        )
     return problems
 
 

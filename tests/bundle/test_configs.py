@@ -16,7 +16,7 @@ from monai_sam2unet.networks.weights import load_model, read_weights
 CONFIGS = ("train", "evaluate", "inference")
 INFERENCE_OVERLAYS = ("inference_trt",)
 MODALITIES = ("xray", "ultrasound", "skin", "retina")
-OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong", *MODALITIES)
+OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong", "multiclass", *MODALITIES)
 PROCESSES = {"multi_gpu_train": ("train",), "multi_gpu_evaluate": ("train", "evaluate")}
 """Overlays for several processes, and what they are laid over."""
 # derived by the configs from the settings, not meant to be set
@@ -49,7 +49,7 @@ def test_validation_reads_pictures_as_inference_does(bundle_root):
     inference = read(bundle_root, "inference")["preprocessing"]["transforms"]
     for ours, theirs in zip(validation, inference, strict=True):
         differ = {k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)}
-        assert differ <= {"keys", "mask_keys", "_desc_", "_disabled_"}
+        assert differ <= {"keys", "mask_keys", "labels", "_desc_", "_disabled_"}
 
 
 def test_tiles_are_normalised_as_whole_pictures_are(bundle_root):

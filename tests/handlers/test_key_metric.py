@@ -55,6 +55,28 @@ def test_the_engine_has_the_figure_of_the_set_under_its_name(protocol, figure):
     assert metrics == {f"validation_{figure}": pytest.approx(score(predictions, masks, protocol)[figure])}
 
 
+def test_several_classes_have_their_dice_and_its_mean():
+    """By hand: a picture counts for the classes that it has, and each class once in the mean."""
+    first = torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
+    first[0][0, 0], first[1][0] = 1, 1  # 4 of 8 pixels found: Dice 8 / 12
+    first[0][1, 0, 0] = 1  # the second class is not there: a false alarm has no Dice
+    second = torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
+    second[0][0, 1], second[1][0, 1] = 1, 1  # Dice 1
+    second[1][1, 0] = 1  # missed: Dice 0
+    outputs = [[{"pred": pred, "label": label}] for pred, label in (first, second)]
+    engine = Engine(lambda engine, batch: batch)
+    found = key_metric("fixed", "dice", classes=["a", "b c", "never"])
+    assert list(found) == ["validation_dice", *(f"validation_dice_{n}" for n in ("a", "b c", "never"))]
+    for name, handler in found.items():
+        handler.attach(engine, name)
+    metrics = engine.run(outputs, max_epochs=2).metrics
+    of_a = (8 / 12 + 1) / 2
+    assert metrics["validation_dice_a"] == pytest.approx(of_a)
+    assert metrics["validation_dice_b c"] == pytest.approx(0)
+    assert np.isnan(metrics["validation_dice_never"])
+    assert metrics["validation_dice"] == pytest.approx((of_a + 0) / 2)
+
+
 def test_the_threshold_is_that_of_protocol_fixed_alone():
     predictions, masks = zip(*pairs(), strict=True)
     expected = score(predictions, masks, "fixed", threshold=0.3)["iou"]

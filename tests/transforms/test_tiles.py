@@ -46,6 +46,15 @@ def test_half_of_the_tiles_have_a_structure_in_the_middle_whatever_its_class(cla
     assert (middle.float().mean(0) > 0.4 / classes / 2).all()
 
 
+def test_a_channel_of_ignored_pixels_draws_no_tiles():
+    """The second spot is not of a class here: what has it in the middle came there by chance."""
+    transform = RandTilesd(["image", "label"], "label", 32, 400, classes=1).set_random_state(0)
+    middle = (
+        torch.stack([tile["label"][:, 16, 16] > 0 for tile in transform(item(classes=2))]).float().mean(0)
+    )
+    assert 0.4 < middle[0] < 0.6 and middle[1] < 0.05
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_masks_that_are_all_background_or_all_structure(value):
     data = item()

@@ -37,7 +37,7 @@ def test_missing_property(broken, edit):
 
 
 def test_config_whose_objects_cannot_be_made(broken, edit):
-    edit("configs/train.json", "loss_function#mode", "no such mode")
+    edit("configs/train.json", "loss_function#name", "no such mode")
     (finding,) = running.check_properties(broken)
     assert finding.file == "configs/train.json" and "no such mode" in finding.got
 

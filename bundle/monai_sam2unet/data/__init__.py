@@ -15,7 +15,7 @@ from monai_sam2unet.data.pairing import (
     pair_folders,
 )
 from monai_sam2unet.data.prepare import prepare_datalists
-from monai_sam2unet.data.results import ResultsFolder
+from monai_sam2unet.data.results import ResultsFolder, result_kinds
 from monai_sam2unet.data.segmenting import PicturesToSegment
 from monai_sam2unet.data.shards import Shard
 from monai_sam2unet.data.sources import PictureSet, find_pictures, picture_set
@@ -50,6 +50,7 @@ __all__ = [
     "pair_folders",
     "picture_set",
     "prepare_datalists",
+    "result_kinds",
     "split_by_group",
     "unreadable",
     "write_demo",

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.classes import Classes
 from monai_sam2unet.data.shards import Shard
 from monai_sam2unet.data.sources import source_root
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, remove_leftovers, write_json
 from monai_sam2unet.networks.weights.pretrained import sha256_of
 
-__all__ = ["RECORD", "ResultsFolder", "result_names"]
+__all__ = ["RECORD", "ResultsFolder", "mask_folders", "probability_folders", "result_kinds", "result_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class ResultsFolder:
 
     Args:
         folder: where results go.
-        kinds: which results are asked for, of `KINDS`.
+        kinds: which results are asked for, of `KINDS` or folders below these (see `result_kinds`).
         shard: the part that this process segments; None for all.
         skip_finished: whether pictures that have all their results are left out.
     """
@@ -161,6 +162,44 @@ class ResultsFolder:
             differ,
         )
         (self.folder / RECORD).unlink(missing_ok=True)
+
+
+def mask_folders(classes: Classes) -> tuple[str, ...]:
+    """The folders that masks go to: one, or one a class where classes may overlap."""
+    return ("masks",) if classes.exclusive or classes.count == 1 else _of_each("masks", classes)
+
+
+def probability_folders(classes: Classes) -> tuple[str, ...]:
+    """The folders that probability maps go to: one, or one a class of several."""
+    return ("probabilities",) if classes.count == 1 else _of_each("probabilities", classes)
+
+
+def result_kinds(
+    classes: Sequence[str], activation: str, probabilities: bool = False, overlays: bool = False
+) -> list[str]:
+    """The folders of results in each of which every picture has a file.
+
+    Args:
+        classes: names as settings have them.
+        activation: likewise.
+        probabilities: whether probability maps are asked for.
+        overlays: whether overlays are.
+
+    Example:
+        >>> result_kinds(["a", "b"], "softmax", probabilities=True)
+        ['masks', 'probabilities/a', 'probabilities/b']
+    """
+    known = Classes.of(classes, activation)
+    return [
+        *mask_folders(known),
+        *(probability_folders(known) if probabilities else ()),
+        *(("overlays",) if overlays else ()),
+    ]
+
+
+def _of_each(kind: str, classes: Classes) -> tuple[str, ...]:
+    """A folder for each class, below that of the kind, where no picture's own name can be in its way."""
+    return tuple(f"{kind}/{name}" for name in classes.names)
 
 
 def result_names(names: Sequence[str], part: slice) -> list[str]:

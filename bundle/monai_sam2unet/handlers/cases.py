@@ -13,26 +13,30 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from PIL import Image
 
+from monai_sam2unet.class_pictures import class_overlay, label_map_picture
+from monai_sam2unet.classes import Classes
+from monai_sam2unet.data.results import mask_folders, probability_folders
 from monai_sam2unet.distributed import gathered, is_first
 from monai_sam2unet.files import make_folder, write_atomically, write_json
 from monai_sam2unet.io import open_image
-from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize
+from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize, summarize_classes
 from monai_sam2unet.metrics.summary import SPECK
 from monai_sam2unet.pictures import overlay, write_png
+from monai_sam2unet.transforms.ignored import IGNORED
 
 __all__ = ["CaseReport", "SegmentationWriter"]
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = ("case", "group", *CASE_COLUMNS)
 
 
 class CaseReport:
     """Score every case at the picture's own size and write ``metrics.csv``, ``summary.json``, ``cases.png``.
 
     Protocol ``fixed``: binary prediction at the stated operating point. Cases whose reference is empty
-    have no overlap figures; they are counted apart as false alarms.
+    have no overlap figures; they are counted apart as false alarms. Of several classes each has a row a case
+    and figures of its own, and the summary has their means, too.
 
     Args:
         output_dir: where the three files go.
@@ -41,6 +45,8 @@ class CaseReport:
         tolerance: distance from outline to outline that NSD takes as right, in pixels, or mm with a spacing.
         spacing: mm between pixels of all pictures, one number or (rows, columns); None for pixels.
         min_lesion_area: pixels below which a connected component is no lesion and no false positive.
+        classes: names of the classes; empty for one structure.
+        activation: how the network tells them apart, see `monai_sam2unet.classes.Classes`.
     """
 
     def __init__(
@@ -51,8 +57,12 @@ class CaseReport:
         tolerance: float = 3.0,
         spacing: float | Sequence[float] | None = None,
         min_lesion_area: int = 0,
+        classes: Sequence[str] = (),
+        activation: str = "sigmoid",
     ) -> None:
         self.output_dir = make_folder(output_dir)
+        self.classes = Classes.of(classes, activation)
+        self.several = self.classes.count > 1
         self.settings = dict(settings or {})
         self.shown = shown
         self.tolerance = tolerance
@@ -62,7 +72,10 @@ class CaseReport:
         self.pictures: list[tuple[str, bytes]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator whose outputs hold binary ``pred`` and ``label``."""
+        """Register with an evaluator whose outputs hold binary ``pred`` and ``label``, (K, H, W).
+
+        They may hold ``ignored`` as well, (H, W): pixels that count nowhere, which must be 0 in both.
+        """
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.COMPLETED, self.completed)
@@ -74,31 +87,34 @@ class CaseReport:
     def iteration_completed(self, engine: Engine) -> None:
         """Score the cases of this batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            prediction = np.asarray(output["pred"].cpu())[0] > 0
-            reference = np.asarray(output["label"].cpu())[0] > 0
-            self.rows.append(
-                {
-                    "case": item["case"],
-                    "group": item.get("group", item["case"]),
-                    **case_figures(prediction, reference, self.tolerance, self.spacing, self.min_lesion_area),
-                }
-            )
+            predictions, references = (np.asarray(output[key].cpu()) > 0 for key in ("pred", "label"))
+            counted = ~np.asarray(output[IGNORED].cpu(), dtype=bool) if IGNORED in output else None
+            how = (self.tolerance, self.spacing, self.min_lesion_area, counted)
+            case = {"case": item["case"], "group": item.get("group", item["case"])}
+            for name, prediction, reference in zip(self.classes.names, predictions, references, strict=True):
+                own = {**case, "class": name} if self.several else case
+                self.rows.append({**own, **case_figures(prediction, reference, *how)})
             # a mask of 600x600 takes about 1 kB this way: thousands of cases stay in memory
-            packed = zlib.compress(np.packbits([prediction, reference]).tobytes(), 1)
+            packed = zlib.compress(np.packbits([predictions, references]).tobytes(), 1)
             self.pictures.append((item["image"].meta["filename_or_obj"], packed))
 
     def completed(self, engine: Engine) -> None:
         """Write the three files and log the figures; of several processes the first one does, for all."""
-        cases = gathered(list(zip(self.rows, self.pictures, strict=True)))
+        cases = gathered(list(zip(self._cases(), self.pictures, strict=True)))
         if not is_first():
             return
-        self.rows, self.pictures = [row for row, _ in cases], [picture for _, picture in cases]
+        self.rows, self.pictures = (
+            [row for rows, _ in cases for row in rows],
+            [picture for _, picture in cases],
+        )
         summary = self.summary()
+        ignored = ("ignored_pixels",) if any("ignored_pixels" in row for row in self.rows) else ()
+        columns = ("case", "group", *(("class",) if self.several else ()), *CASE_COLUMNS, *ignored)
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            writer.writerow({name: _cell(row[name]) for name in COLUMNS})
+            writer.writerow({name: _cell(row[name]) for name in columns})
         write_atomically(self.output_dir / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
         write_json(self.output_dir / "summary.json", summary)
         self._draw()
@@ -106,19 +122,46 @@ class CaseReport:
 
     def summary(self) -> dict[str, Any]:
         """What is known of the run, and its figures with 95 % bootstrap intervals; None where undefined."""
-        clustered = len({row["group"] for row in self.rows}) < len(self.rows)
-        figures: dict[str, Any] = _jsonable(summarize(self.rows))
+        clustered = len({row["group"] for row in self.rows}) < len(self.pictures)
+        figures: dict[str, Any] = _jsonable((summarize_classes if self.several else summarize)(self.rows))
+        named = {"classes": list(self.classes.names), "activation": self.classes.activation}
         return {
             **self.settings,
+            **(named if self.several else {}),
             "protocol": "fixed: per picture at its own size, mean over pictures, 95 % bootstrap interval"
             + (" over groups" if clustered else " over pictures"),
             "unit_of_distances": "pixels" if self.spacing is None else "mm",
-            "cases": len(self.rows),
+            "cases": len(self.pictures),
             **figures,
         }
 
+    def _cases(self) -> list[list[dict[str, Any]]]:
+        """The rows of each case."""
+        count = self.classes.count
+        return [self.rows[i : i + count] for i in range(0, len(self.rows), count)]
+
     def _log(self, summary: dict[str, Any]) -> None:
         """Say the figures in a few lines."""
+        if self.several:
+            self._log_classes(summary)
+        else:
+            self._log_one(summary)
+        logger.info("Report: %s (metrics.csv, summary.json, cases.png)", self.output_dir)
+
+    def _log_classes(self, summary: dict[str, Any]) -> None:
+        """Say Dice and false alarms of each class, and the mean Dice over the classes."""
+        width = max(map(len, self.classes.names))
+        for name, own in summary["by_class"].items():
+            empty, alarms = (
+                own["without_reference"]["cases"],
+                own["without_reference"]["false_alarm_rate"]["mean"],
+            )
+            false = f"; false alarms on {100 * alarms:.1f} % of {empty} cases without it" if empty else ""
+            logger.info("%-*s  Dice %s%s", width, name, _interval(own["with_reference"]["dice"]), false)
+        logger.info("Dice, mean over classes: %s", _interval(summary["mean_over_classes"]["dice"]))
+
+    def _log_one(self, summary: dict[str, Any]) -> None:
+        """Say the figures of one structure."""
         positive, negative = summary["with_reference"], summary["without_reference"]
         if positive["cases"]:
             unit = summary["unit_of_distances"]
@@ -136,7 +179,6 @@ class CaseReport:
         if negative["cases"]:
             rate = negative["false_alarm_rate"]["mean"]
             logger.info("false alarms on %.1f %% of %d empty cases", 100 * rate, negative["cases"])
-        logger.info("Report: %s (metrics.csv, summary.json, cases.png)", self.output_dir)
 
     def _log_lesions(self, summary: dict[str, Any]) -> None:
         """Say how many lesions were found, and whether some of them may be none."""
@@ -155,44 +197,68 @@ class CaseReport:
 
     def _draw(self) -> None:
         """Draw the best, median and worst cases by Dice in one figure."""
-        scored = [i for i, row in enumerate(self.rows) if row["reference_pixels"]]
-        order = sorted(scored, key=lambda i: (-self.rows[i]["dice"], self.rows[i]["case"]))
+        names, dice = (
+            [rows[0]["case"] for rows in self._cases()],
+            [_mean_dice(rows) for rows in self._cases()],
+        )
+        scored = [i for i, value in enumerate(dice) if not np.isnan(value)]
+        order = sorted(scored, key=lambda i: (-dice[i], names[i]))
         if not order:
             logger.warning("No case has a reference with foreground: no figure of best and worst cases")
             return
         n = min(self.shown, len(order))
         middle = max(0, min(len(order) - n, (len(order) - n + 1) // 2))
         rows = {"best": order[:n], "median": order[middle : middle + n], "worst": order[-n:]}
-        _figure(self.output_dir / "cases.png", {k: [self._panel(i) for i in v] for k, v in rows.items()})
+        panels = {k: [self._panel(i, dice[i]) for i in v] for k, v in rows.items()}
+        _figure(self.output_dir / "cases.png", panels, self._key())
 
-    def _panel(self, index: int) -> tuple[str, np.ndarray]:
+    def _key(self) -> str:
+        """What the colours of the figure mean."""
+        if not self.several:
+            return "Blue: prediction. Yellow: reference."
+        return f"Tinted: prediction. Outlined: reference. {self.classes.legend()}"
+
+    def _panel(self, index: int, dice: float) -> tuple[str, np.ndarray]:
         """Title and overlay of one case."""
-        row, (path, packed) = self.rows[index], self.pictures[index]
-        shape = (2, row["height"], row["width"])
+        row, (path, packed) = self._cases()[index][0], self.pictures[index]
+        shape = (2, self.classes.count, row["height"], row["width"])
         bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=int(np.prod(shape)))
-        prediction, reference = bits.reshape(shape).astype(bool)
+        predictions, references = bits.reshape(shape).astype(bool)
         name = row["case"].rsplit("/", 1)[-1]
-        title = f"{name if len(name) <= 24 else name[:23] + '…'}  Dice {row['dice']:.3f}"
-        return title, overlay(np.asarray(open_image(path)), prediction, reference)
+        title = f"{name if len(name) <= 24 else name[:23] + '…'}  Dice {dice:.3f}"
+        picture = np.asarray(open_image(path))
+        if self.several:
+            return title, class_overlay(picture, predictions, self.classes, references)
+        return title, overlay(picture, predictions[0], references[0])
 
 
 class SegmentationWriter:
     """Write masks, and on request probability maps and overlays, as 8-bit PNG of the picture's own size.
 
     ``masks/`` holds 0 and 255; ``probabilities/`` holds the rounded probability times 255; ``overlays/``
-    the picture with the mask. Below them the paths are those of the pictures. An item whose ``output`` is
-    empty only fills a batch; nothing is written for it.
+    the picture with the mask. Below them the paths are those of the pictures. Of several classes that exclude
+    each other ``masks/`` holds label maps, 0 to K with a palette; of others ``masks/NAME/`` the mask of each,
+    and of both ``probabilities/NAME/`` its probability. An item whose ``output`` is empty only fills a batch;
+    nothing is written for it.
 
     Args:
         output_dir: where the folders go.
         probabilities: whether to write probability maps.
         overlays: whether to write overlays.
+        classes: names of the classes; empty for one structure.
+        activation: how the network tells them apart, see `monai_sam2unet.classes.Classes`.
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike[str], probabilities: bool = False, overlays: bool = False
+        self,
+        output_dir: str | os.PathLike[str],
+        probabilities: bool = False,
+        overlays: bool = False,
+        classes: Sequence[str] = (),
+        activation: str = "sigmoid",
     ) -> None:
         self.output_dir = make_folder(output_dir)
+        self.classes = Classes.of(classes, activation)
         self.probabilities = probabilities
         self.overlays = overlays
         self.written = 0
@@ -207,26 +273,41 @@ class SegmentationWriter:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             if not item["output"]:
                 continue
-            mask = np.asarray(output["pred"].cpu())[0] > 0
-            self._write("masks", item["output"], mask.astype(np.uint8) * 255)
+            masks = np.asarray(output["pred"].cpu()) > 0
+            self._write_masks(item["output"], masks)
             if self.probabilities:
-                probability = np.asarray(output["probability"].cpu())[0]
-                self._write("probabilities", item["output"], np.rint(probability * 255).astype(np.uint8))
+                maps = np.asarray(output["probability"].cpu())
+                for folder, probability in zip(probability_folders(self.classes), maps, strict=True):
+                    self._write(folder, item["output"], np.rint(probability * 255).astype(np.uint8))
             if self.overlays:
                 picture = np.asarray(open_image(item["image"].meta["filename_or_obj"]))
-                self._write("overlays", item["output"], overlay(picture, mask))
+                self._write("overlays", item["output"], class_overlay(picture, masks, self.classes))
             self.written += 1
 
     def completed(self, engine: Engine) -> None:
         """Say what was written."""
         logger.info("Masks written: %d, in %s", self.written, self.output_dir / "masks")
 
-    def _write(self, folder: str, name: str, array: np.ndarray) -> None:
+    def _write_masks(self, name: str, masks: np.ndarray) -> None:
+        """Write the masks of one picture, (K, H, W), or its label map."""
+        if self.classes.exclusive and self.classes.count > 1:
+            self._write("masks", name, label_map_picture(masks, self.classes))
+            return
+        for folder, mask in zip(mask_folders(self.classes), masks, strict=True):
+            self._write(folder, name, mask.astype(np.uint8) * 255)
+
+    def _write(self, folder: str, name: str, picture: np.ndarray | Image.Image) -> None:
         """Write one PNG."""
-        write_png(self.output_dir / folder / name, array)
+        write_png(self.output_dir / folder / name, picture)
 
 
-def _figure(path: Path, rows: Mapping[str, Sequence[tuple[str, np.ndarray]]]) -> None:
+def _mean_dice(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Mean Dice over the classes that a case has; NaN if it has none."""
+    values = [row["dice"] for row in rows if not np.isnan(row["dice"])]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _figure(path: Path, rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], key: str) -> None:
     """Draw rows of titled pictures into one PNG."""
     # not pyplot: it keeps figures and chooses a window system
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -245,7 +326,7 @@ def _figure(path: Path, rows: Mapping[str, Sequence[tuple[str, np.ndarray]]]) ->
         for axis, (title, picture) in zip(line, panels, strict=False):
             axis.imshow(picture)
             axis.set_title(title, fontsize=8)
-    figure.suptitle("Blue: prediction. Yellow: reference.", fontsize=10)
+    figure.suptitle(key, fontsize=10)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,18 @@ LAST_NAME = "checkpoint_last.pt"
 ORIGIN = ("pretrained", "base")
 """Settings that say what the weights started from; a resumed run takes them over."""
 
-IMPLIED = {"protocol": "fixed", "key_metric": "dice", "processes": 1}
+IMPLIED = {
+    "protocol": "fixed",
+    "key_metric": "dice",
+    "processes": 1,
+    "classes": [],
+    "activation": "sigmoid",
+    "label_values": [],
+    "label_colours": [],
+    "colour_tolerance": 60,
+    "ignore_index": -1,
+    "class_weights": [],
+}
 """Settings of runs of versions that did not record them."""
 
 MAY_DIFFER = ("version", "threshold", *ORIGIN)
@@ -90,6 +101,7 @@ class TrainingCheckpoints:
         save: ``all``, or ``trained`` to leave out of both checkpoints what the file of ``start`` gives.
         evaluator: validates; None if nothing is validated.
         metric: name of its key metric (higher is better), and of the figure in ``model.json``.
+        class_metrics: names of the classes' figures, which are noted there as well.
         resume: whether to go on from ``checkpoint_last.pt``.
 
     Raises:
@@ -109,6 +121,7 @@ class TrainingCheckpoints:
         save: str = "all",
         evaluator: Engine | None = None,
         metric: str = DEFAULT_NAME,
+        class_metrics: Sequence[str] = (),
         resume: bool = False,
     ) -> None:
         self.folder = make_folder(folder)
@@ -122,6 +135,8 @@ class TrainingCheckpoints:
         self.base: BaseFile | None = None
         self.evaluator = evaluator
         self.metric = metric
+        self.class_metrics = tuple(class_metrics)
+        self.best_of_classes: dict[str, float | None] = dict.fromkeys(self.class_metrics)
         self.resume = resume
         self.running = False
         self.epochs_done = self.epochs_saved = 0
@@ -168,6 +183,7 @@ class TrainingCheckpoints:
         )
         if best:
             self.best_metric, self.best_epoch, self.saved = metric, engine.state.epoch, False
+            self.best_of_classes = self._of_classes()
         self.epochs_done = engine.state.epoch
         self._save_last(engine)
         if best:
@@ -206,6 +222,12 @@ class TrainingCheckpoints:
             return None
         return value
 
+    def _of_classes(self) -> dict[str, float | None]:
+        """Figures of the classes in the latest validation; None for a class that occurs in no picture."""
+        figures = {} if self.evaluator is None else self.evaluator.state.metrics
+        values = {name: float(figures.get(name, "nan")) for name in self.class_metrics}
+        return {name: None if value != value else value for name, value in values.items()}
+
     def _save_model(self, engine: Engine) -> None:
         """Write ``model.pt`` and ``model.json``, so that no model is ever without its settings."""
         if not is_first():
@@ -213,8 +235,8 @@ class TrainingCheckpoints:
         content = self._network_state(self.network if self.average is None else self.average.network)
         if self.base is None:
             content = merge_lora(content["network"])
-        unknown = {"epoch": None, self.metric: None}
-        best = {"epoch": self.best_epoch, self.metric: self.best_metric}
+        best = {"epoch": self.best_epoch, self.metric: self.best_metric, **self.best_of_classes}
+        unknown = dict.fromkeys(best)
         write_json(self.folder / SETTINGS_NAME, {**self.settings, **unknown})
         write_atomically(self.folder / MODEL_NAME, lambda file: torch.save(content, file))
         figures = best if engine.state.epoch == self.best_epoch else unknown  # else weights within an epoch
@@ -235,6 +257,7 @@ class TrainingCheckpoints:
             "epoch": self.epochs_done,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
+            "best_of_classes": self.best_of_classes,
             "settings": self.settings,
         }
         write_atomically(self.folder / LAST_NAME, lambda file: torch.save(state, file))
@@ -301,6 +324,7 @@ class TrainingCheckpoints:
         self.epochs_done = self.epochs_saved = engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
+        self.best_of_classes = state.get("best_of_classes", {})  # none before version 0.5.0
         self.saved = (self.folder / MODEL_NAME).is_file()
         if 0 < state["epoch"] == state["best_epoch"]:
             self._save_model(engine)  # the run may have been killed before it had written this model

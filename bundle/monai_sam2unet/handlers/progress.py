@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from monai_sam2unet.class_pictures import class_overlay
+from monai_sam2unet.classes import Classes
 from monai_sam2unet.distributed import is_first
 from monai_sam2unet.files import remove_leftovers, write_atomically
 from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
@@ -41,7 +43,8 @@ class TrainingProgress:
 
     The bar is shown on a terminal alone, so that log files stay readable. Ignite's own begins anew with
     every epoch and so cannot tell the time left to the end. Columns of
-    ``history.csv``: epoch, seconds, loss (mean of the epoch), the key metric, learning_rate.
+    ``history.csv``: epoch, seconds, loss (mean of the epoch), the key metric, those of the classes if there
+    are several, learning_rate.
 
     The rows are part of the trainer's state (``history``), where `TrainingCheckpoints` saves and restores
     them: the file of a resumed run has a row for every epoch before it, and none of another run. Other
@@ -52,6 +55,7 @@ class TrainingProgress:
         optimizer: whose learning rate is shown.
         evaluator: whose key metric is shown; None if nothing is validated.
         metric: name of the key metric, and of its column.
+        class_metrics: names of the classes' figures, and of their columns.
     """
 
     def __init__(
@@ -60,11 +64,13 @@ class TrainingProgress:
         optimizer: Optimizer,
         evaluator: Engine | None = None,
         metric: str = DEFAULT_NAME,
+        class_metrics: Sequence[str] = (),
     ) -> None:
         self.history = Path(output_dir) / "history.csv"
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.metric = metric
+        self.class_metrics = tuple(class_metrics)
         self.losses: list[float] = []
         self.rate = 0.0
         self.started_at = self.epoch_started_at = 0.0
@@ -122,14 +128,18 @@ class TrainingProgress:
             "epoch": epoch,
             "seconds": round(now - self.epoch_started_at, 1),
             "loss": round(idist.all_reduce(float(np.mean(self.losses))) / idist.get_world_size(), 5),
-            self.metric: "",
+            **dict.fromkeys((self.metric, *self.class_metrics), ""),
             "learning_rate": f"{self.rate:.3g}",
         }
         if validated and self.evaluator is not None:
+            row |= {name: round(float(self.evaluator.state.metrics[name]), 5) for name in self.class_metrics}
             row[self.metric] = round(float(self.evaluator.state.metrics[self.metric]), 5)
         engine.state.history.append(row)
         left = (now - self.started_at) / (epoch - self.first_epoch + 1) * (last - epoch)
         figure = f"  {in_words(self.metric)} {row[self.metric]:.4f}" if validated else ""
+        if validated and self.class_metrics:
+            of_classes = (f"{name[len(self.metric) + 1 :]} {row[name]:.4f}" for name in self.class_metrics)
+            figure += f" ({', '.join(of_classes)})"
         logger.info(
             "Epoch %d/%d  loss %.4f%s  %s, about %s left",
             epoch,
@@ -177,9 +187,13 @@ class TensorBoardOverlays:
         log_dir: TensorBoard's folder.
         cases: how many.
         every: epochs between two sets of pictures.
+        classes: names of the classes; of several each has a colour, and the prediction is tinted alone.
     """
 
-    def __init__(self, log_dir: str | os.PathLike[str], cases: int = 4, every: int = 1) -> None:
+    def __init__(
+        self, log_dir: str | os.PathLike[str], cases: int = 4, every: int = 1, classes: Sequence[str] = ()
+    ) -> None:
+        self.classes = Classes.of(classes)
         self.log_dir = os.fspath(log_dir)
         self.cases = cases
         self.every = every
@@ -202,7 +216,11 @@ class TensorBoardOverlays:
             self.shown += 1
             path = item["image"].meta["filename_or_obj"]
             picture = np.asarray(open_image(path))
-            drawn = overlay(picture, _mask(output["pred"]), _mask(output["label"]))
+            masks, references = (np.asarray(output[key].cpu()) > 0 for key in ("pred", "label"))
+            if self.classes.count > 1:
+                drawn = class_overlay(picture, masks, self.classes, references)
+            else:
+                drawn = overlay(picture, masks[0], references[0])
             with _writer(self.log_dir) as writer:
                 # a datalist that is not ours, such as MONAI Label's, has no names
                 writer.add_image(
@@ -221,11 +239,6 @@ def _writer(log_dir: str) -> Iterator[SummaryWriter]:
         yield writer
     finally:
         writer.close()
-
-
-def _mask(tensor: Any) -> np.ndarray:
-    """The first channel of a mask (K, H, W) as bool (H, W)."""
-    return np.asarray(tensor.cpu())[0] > 0
 
 
 def _loss(output: Any) -> float:

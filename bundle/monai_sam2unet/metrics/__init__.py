@@ -3,6 +3,7 @@
 from monai_sam2unet.metrics.bootstrap import Difference, Interval, bootstrap_interval, paired_bootstrap
 from monai_sam2unet.metrics.counts import Confusion, confusion, rates
 from monai_sam2unet.metrics.cumulative import (
+    ClassDiceMetric,
     EMeasureMetric,
     FMeasureMetric,
     MapErrorMetric,
@@ -26,7 +27,13 @@ from monai_sam2unet.metrics.saliency import (
     threshold_iou,
 )
 from monai_sam2unet.metrics.structure import s_measure
-from monai_sam2unet.metrics.summary import CASE_COLUMNS, case_figures, set_figures, summarize
+from monai_sam2unet.metrics.summary import (
+    CASE_COLUMNS,
+    case_figures,
+    set_figures,
+    summarize,
+    summarize_classes,
+)
 from monai_sam2unet.metrics.surface import SURFACE_NAMES, Surface, surface
 from monai_sam2unet.metrics.weighted import weighted_f
 
@@ -38,6 +45,7 @@ __all__ = [
     "SIZES",
     "SURFACE_NAMES",
     "CaseCurves",
+    "ClassDiceMetric",
     "Confusion",
     "Difference",
     "Dynamic",
@@ -69,6 +77,7 @@ __all__ = [
     "set_figures",
     "size_of",
     "summarize",
+    "summarize_classes",
     "surface",
     "threshold_dice",
     "threshold_iou",

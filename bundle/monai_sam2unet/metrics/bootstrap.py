@@ -13,7 +13,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "Interval", "bootstrap_interval", "paired_bootstrap"]
+__all__ = ["Difference", "Interval", "bootstrap_class_mean", "bootstrap_interval", "paired_bootstrap"]
 
 Array = npt.NDArray[np.float64]
 
@@ -70,6 +70,44 @@ def bootstrap_interval(
     low, high = np.percentile(_means(array, labels, counts, resamples, seed), [2.5, 97.5])
     mean = array.mean() if weights is None else np.average(array, weights=counts)
     return Interval(mean=float(mean), low=float(low), high=float(high), cases=int(array.size))
+
+
+def bootstrap_class_mean(
+    values: Sequence[Sequence[float]],
+    groups: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean over classes of each class's mean over its cases, with its 95 % percentile bootstrap interval.
+
+    Args:
+        values: one sequence a class, with one figure a case, all in one order; NaN (undefined) is left out.
+        groups: patient or sequence of each case, drawn whole with all its classes.
+        resamples: number of bootstrap samples.
+        seed: seed of the draws.
+
+    Returns:
+        As `bootstrap_interval`; ``cases`` are those that count in any class. A class of which a sample has no
+        case is no part of that sample's mean.
+
+    Example:
+        >>> bootstrap_class_mean([[1.0, 1.0, 1.0], [0.0, float("nan"), float("nan")]])["mean"]
+        0.5
+    """
+    array = np.asarray(values, dtype=np.float64)
+    means = [float(own[~np.isnan(own)].mean()) for own in array if not np.isnan(own).all()]
+    if not means:
+        return Interval(mean=float("nan"), low=float("nan"), high=float("nan"), cases=0)
+    kept = ~np.isnan(array).all(axis=0)
+    labels = _labels(groups, array.shape[1])[kept]
+    samples = np.stack(
+        [
+            _means(np.nan_to_num(own), labels, (~np.isnan(own)).astype(float), resamples, seed)
+            for own in array[:, kept]
+        ]
+    )
+    low, high = np.percentile(np.nanmean(samples[:, ~np.isnan(samples).all(axis=0)], axis=0), [2.5, 97.5])
+    return Interval(mean=float(np.mean(means)), low=float(low), high=float(high), cases=int(kept.sum()))
 
 
 def paired_bootstrap(
@@ -163,5 +201,6 @@ def _means(values: Array, labels: npt.NDArray[np.int64], weights: Array, resampl
     rng = np.random.Generator(np.random.PCG64(seed))
     # how often each group is drawn, per resample
     draws = rng.multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=resamples)
-    means: Array = (draws @ sums) / (draws @ counts)
+    with np.errstate(invalid="ignore"):  # a class that a sample has no case of has no mean there
+        means: Array = (draws @ sums) / (draws @ counts)
     return means

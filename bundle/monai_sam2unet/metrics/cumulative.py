@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric
+from monai.metrics import CumulativeIterationMetric, DiceMetric
 from monai.utils import convert_to_tensor
 
 from monai_sam2unet.errors import InputError
@@ -29,6 +29,7 @@ from monai_sam2unet.metrics.structure import s_measure
 from monai_sam2unet.metrics.weighted import weighted_f
 
 __all__ = [
+    "ClassDiceMetric",
     "EMeasureMetric",
     "FMeasureMetric",
     "MapErrorMetric",
@@ -132,6 +133,39 @@ class ProtocolMetric(RowMetric):
                 f"figure must be one of {', '.join(names)} of protocol {protocol!r}, got {figure!r}"
             )
         super().__init__(layout, figure)
+
+
+class ClassDiceMetric(DiceMetric):
+    """Mean over classes of each class's mean Dice over the pictures in which it occurs.
+
+    In [0, 1], higher is better. MONAI's own mean is over the classes within each picture first, so that a
+    frequent class counts for more. A class that never occurs has no part in the mean; NaN if none occurs.
+
+    Example:
+        >>> metric = ClassDiceMetric()
+        >>> _ = metric([torch.tensor([[[1, 0]], [[0, 0]]])], [torch.tensor([[[1, 1]], [[0, 0]]])])
+        >>> round(metric.aggregate().item(), 4)
+        0.6667
+    """
+
+    def aggregate(self, reduction: Any = None) -> torch.Tensor:
+        """The mean so far, of all processes.
+
+        Args:
+            reduction: as MONAI calls it; there is one way here.
+
+        Returns:
+            A tensor of one number.
+
+        Raises:
+            InputError: if a reduction is asked for.
+        """
+        if reduction is not None:
+            raise InputError(f"reduction must be left out, got {reduction!r}")
+        cases = self.get_buffer()
+        if cases is None:
+            return torch.tensor(float("nan"))
+        return torch.nanmean(torch.nanmean(cases.float(), dim=0))
 
 
 class SMeasureMetric(RowMetric):

@@ -9,12 +9,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monai_sam2unet.metrics.bootstrap import Interval, bootstrap_interval
+from monai_sam2unet.metrics.bootstrap import Interval, bootstrap_class_mean, bootstrap_interval
 from monai_sam2unet.metrics.fixed import OVERLAP_NAMES, overlap
 from monai_sam2unet.metrics.lesions import SIZES, find_lesions, size_of
 from monai_sam2unet.metrics.surface import SURFACE_NAMES, surface
 
-__all__ = ["CASE_COLUMNS", "LESION_NAMES", "SPECK", "Figure", "case_figures", "set_figures", "summarize"]
+__all__ = [
+    "CASE_COLUMNS",
+    "LESION_NAMES",
+    "SPECK",
+    "Figure",
+    "case_figures",
+    "set_figures",
+    "summarize",
+    "summarize_classes",
+]
 
 LESION_NAMES = ("lesions", "lesions_found", "false_positives")
 """Counts of one case (see `monai_sam2unet.metrics.lesions`)."""
@@ -51,6 +60,7 @@ def case_figures(
     tolerance: float = 3.0,
     spacing: float | Sequence[float] | None = None,
     min_lesion_area: int = 0,
+    counted: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """All figures of one case.
 
@@ -60,15 +70,19 @@ def case_figures(
         tolerance: of NSD, see `monai_sam2unet.metrics.surface`.
         spacing: mm between pixels, see there.
         min_lesion_area: pixels below which a component is ignored, see `monai_sam2unet.metrics.find_lesions`.
+        counted: same shape, which pixels count; the masks must be empty elsewhere. None if all do.
 
     Returns:
-        `CASE_COLUMNS`, and ``sizes``: of each bin the numbers of lesions and of those found; ``specks``: the
-        number of lesions with fewer than `SPECK` pixels.
+        `CASE_COLUMNS`, with ``counted`` also ``ignored_pixels``, and ``sizes``: of each bin the numbers of
+        lesions and of those found; ``specks``: the number of lesions with fewer than `SPECK` pixels.
     """
     lesions = find_lesions(prediction, reference, min_lesion_area)
+    everywhere: Any = ... if counted is None else counted
+    ignored = {} if counted is None else {"ignored_pixels": int(np.count_nonzero(~counted))}
+    pixels = max(1, reference.size - ignored.get("ignored_pixels", 0))
     sizes = {name: [0, 0] for name in SIZES}
     for area, found in zip(lesions.areas, lesions.found, strict=True):
-        counts = sizes[size_of(area / reference.size)]
+        counts = sizes[size_of(area / pixels)]
         counts[0] += 1
         counts[1] += found
     return {
@@ -76,13 +90,14 @@ def case_figures(
         "width": reference.shape[1],
         "reference_pixels": int(np.count_nonzero(reference)),
         "predicted_pixels": int(np.count_nonzero(prediction)),
-        **overlap(prediction, reference),
+        **overlap(prediction[everywhere], reference[everywhere]),
         **surface(prediction, reference, tolerance, spacing),
         "lesions": len(lesions.areas),
         "lesions_found": sum(lesions.found),
         "false_positives": lesions.false_positives,
         "sizes": sizes,
         "specks": sum(area < SPECK for area in lesions.areas),
+        **ignored,
     }
 
 
@@ -107,10 +122,7 @@ def set_figures(rows: Sequence[Row]) -> dict[str, Figure]:
     if all(name in row for name in LESION_NAMES for row in rows):
         figures["lesion_sensitivity"] = _sensitivity([(row["lesions"], row["lesions_found"]) for row in rows])
         figures["false_positives"] = Figure([float(row["false_positives"]) for row in rows])
-    areas = [
-        nan if row["reference_pixels"] else row["predicted_pixels"] / (row["height"] * row["width"])
-        for row in rows
-    ]
+    areas = [nan if row["reference_pixels"] else row["predicted_pixels"] / _counted(row) for row in rows]
     figures["false_alarm_rate"] = Figure([nan if math.isnan(area) else float(area > 0) for area in areas])
     figures["false_area_fraction"] = Figure(areas)
     return figures
@@ -152,11 +164,41 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def summarize_classes(rows: Sequence[Row]) -> dict[str, Any]:
+    """Means of each class as `summarize` gives them, and the mean over the classes.
+
+    Args:
+        rows: what `case_figures` gives for each case and class, with ``group`` and ``class``; the cases of
+            every class in one order.
+
+    Returns:
+        ``mean_over_classes``: the figures of `set_figures` that are means over cases, each class counting
+        once; ``by_class``: names to what `summarize` gives.
+    """
+    by_class: dict[str, list[Row]] = {}
+    for row in rows:
+        by_class.setdefault(row["class"], []).append(row)
+    figures = [set_figures(own) for own in by_class.values()]
+    groups = [row["group"] for row in next(iter(by_class.values()), [])]
+    names = [name for name, figure in (figures[0] if figures else {}).items() if figure.weights is None]
+    return {
+        "mean_over_classes": {
+            name: bootstrap_class_mean([own[name].values for own in figures], groups) for name in names
+        },
+        "by_class": {name: summarize(own) for name, own in by_class.items()},
+    }
+
+
+def _counted(row: Row) -> int:
+    """Pixels of a case that count."""
+    pixels = int(row["height"] * row["width"] - row.get("ignored_pixels", 0))
+    return max(1, pixels)
+
+
 def _of_size(name: str, rows: Sequence[Row], groups: Sequence[str]) -> dict[str, Any]:
     """Dice of the pictures whose whole reference has this size; sensitivity to lesions of this size."""
     of_size = [
-        row["reference_pixels"] > 0
-        and size_of(row["reference_pixels"] / (row["height"] * row["width"])) == name
+        row["reference_pixels"] > 0 and size_of(row["reference_pixels"] / _counted(row)) == name
         for row in rows
     ]
     dice = [row["dice"] if own else float("nan") for row, own in zip(rows, of_size, strict=True)]

@@ -32,6 +32,7 @@ class RandTilesd(Randomizable, MapTransform, MultiSampleTrait):
     Args:
         keys: Keys of the picture and its masks.
         label_key: Key of the masks, ``(C, H, W)``, above 0 where a class is.
+        classes: How many of the masks' channels are of classes, the first ones; None for all.
         tile: Height and width of the tiles, pixels.
         count: Tiles of a picture.
 
@@ -47,11 +48,14 @@ class RandTilesd(Randomizable, MapTransform, MultiSampleTrait):
 
     backend = RandCropByPosNegLabel.backend
 
-    def __init__(self, keys: KeysCollection, label_key: str, tile: int, count: int = 1) -> None:
+    def __init__(
+        self, keys: KeysCollection, label_key: str, tile: int, count: int = 1, classes: int | None = None
+    ) -> None:
         MapTransform.__init__(self, keys)
         if tile < 1 or count < 1:
             raise InputError(f"tile and count must be at least 1, got {tile} and {count}")
         self.label_key = label_key
+        self.classes = classes
         self.pad = SpatialPad((tile, tile), method=Method.END)
         self.cropper = RandCropByPosNegLabel((tile, tile), num_samples=count, pos=1, neg=1)
 
@@ -65,7 +69,7 @@ class RandTilesd(Randomizable, MapTransform, MultiSampleTrait):
 
     def randomize(self, label: torch.Tensor) -> None:
         """Choose the places of the tiles, by the masks ``(C, H, W)``."""
-        inside, outside = map_binary_to_indices(label.amax(0, keepdim=True))
+        inside, outside = map_binary_to_indices(label[: self.classes].amax(0, keepdim=True))
         # a picture without the one or the other: all tiles come from what there is
         inside, outside = (inside if len(inside) else outside), (outside if len(outside) else inside)
         self.cropper.randomize(label, inside, outside)
