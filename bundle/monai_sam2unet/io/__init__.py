@@ -1,6 +1,7 @@
-"""Medical pictures: DICOM, NIfTI and NRRD volumes, TIFF stacks, videos, read frame by frame."""
+"""Medical pictures: DICOM, NIfTI, NRRD, TIFF stacks, videos, read frame by frame, and their masks written back."""
 
 from monai_sam2unet.io.dicom import DicomPlace, DicomSource
+from monai_sam2unet.io.geometry import Grid, grid_of
 from monai_sam2unet.io.kinds import DICOM_SUFFIXES, VIDEO_SUFFIXES, Kind, is_dicom, kind_of
 from monai_sam2unet.io.reading import open_image, read
 from monai_sam2unet.io.series import DicomSeries, find_series
@@ -9,6 +10,7 @@ from monai_sam2unet.io.stacks import PagePlace, PictureSource, StackSource
 from monai_sam2unet.io.video import VideoPlace, VideoSource
 from monai_sam2unet.io.volumes import Plane, VolumePlace, VolumeSource
 from monai_sam2unet.io.windows import WINDOWS, GivenWindow, Window, find_window
+from monai_sam2unet.io.writing import write_nifti, write_nrrd, write_pngs
 
 __all__ = [
     "DICOM_SUFFIXES",
@@ -19,6 +21,7 @@ __all__ = [
     "DicomSource",
     "Frame",
     "GivenWindow",
+    "Grid",
     "Kind",
     "PagePlace",
     "PictureSource",
@@ -32,8 +35,12 @@ __all__ = [
     "Window",
     "find_series",
     "find_window",
+    "grid_of",
     "is_dicom",
     "kind_of",
     "open_image",
     "read",
+    "write_nifti",
+    "write_nrrd",
+    "write_pngs",
 ]
