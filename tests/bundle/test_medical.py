@@ -10,9 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from monai_sam2unet import predict
-from monai_sam2unet.data import check_pairs, draw_case, find_pictures, load_datalists
+from monai_sam2unet.data import PicturesToSegment, check_pairs, draw_case, find_pictures, load_datalists
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.networks.weights import SHIPPED_NAME
 from monai_sam2unet.transforms import LoadPicture
@@ -74,6 +75,16 @@ def test_inference(workflow, bundle_root, folder, tmp_path, caplog):
     assert masks["a.png"].shape == (60, 96) and 0 < (masks["a.png"] > 0).mean() < 1
     assert all(np.array_equal(mask, masks["a.png"]) for mask in masks.values())
     assert len(list((out / "overlays").iterdir())) == 3
+
+
+def test_segmentations_in_a_folder_are_passed_over(folder, caplog):
+    shutil.copy(get_testdata_file("liver_1frame.dcm"), folder / "liver.dcm")
+    with caplog.at_level(logging.INFO):
+        found = PicturesToSegment(folder)
+    assert found.passed_over == [str(folder / "liver.dcm")]
+    assert list(found.failed) == [str(folder / "cine.dcm")]
+    assert "passed over" in caplog.text and "liver.dcm: is a DICOM Segmentation" in caplog.text
+    assert list(PicturesToSegment(folder / "liver.dcm").failed) == [str(folder / "liver.dcm")]
 
 
 def test_predict(folder, bundle_root):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from monai_sam2unet.data.check import unreadable
 from monai_sam2unet.data.datalist import Item
@@ -13,6 +14,8 @@ from monai_sam2unet.data.results import ResultsFolder, result_names
 from monai_sam2unet.data.shards import Shard, wait_for_others
 from monai_sam2unet.data.sources import picture_set
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.io import is_dicom
+from monai_sam2unet.io.dicom import holds_no_picture
 
 __all__ = ["PicturesToSegment"]
 
@@ -34,6 +37,8 @@ class PicturesToSegment:
             without suffix) and ``output`` (relative path of its results, ending in ``.png``).
         finished: how many pictures of the shard are finished.
         failed: reason for each unreadable file.
+        passed_over: DICOM objects without a picture that a folder or pattern brought along, such as
+            segmentations; they neither fail nor have results.
         total: how many pictures all shards have.
 
     Raises:
@@ -63,6 +68,12 @@ class PicturesToSegment:
             for file, output in left
             if file not in self.failed
         ]
+        alone = Path(os.path.expanduser(source)).is_file()
+        self.passed_over = [
+            file for file in self.failed if not alone and is_dicom(file) and holds_no_picture(file)
+        ]
+        for file in self.passed_over:
+            logger.info("passed over: %s", self.failed.pop(file))
         logger.info("%s", self._plan(source))
 
     def in_full_batches(self, size: int) -> list[Item]:

@@ -37,13 +37,18 @@ from monai_sam2unet.io.kinds import Kind
 from monai_sam2unet.io.source import Frame, Source
 from monai_sam2unet.io.windows import WINDOWS, GivenWindow, find_window, span
 
-__all__ = ["DicomPlace", "DicomSource", "read_header"]
+__all__ = ["DicomPlace", "DicomSource", "NoPictureError", "holds_no_picture", "read_header"]
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # Those of JPEG 2000 are RGB once decoded.
 _COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_INSTEAD = "give a DICOM picture, or take the file out"
 _NEEDED = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation")
+
+
+class NoPictureError(InputError):
+    """A DICOM object that is whole and no picture: a segmentation, a report, a plan."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
         The data set; ``file_meta`` names the transfer syntax, also where the file does not.
 
     Raises:
-        InputError: If it is no picture: damaged, of another kind, or with colours that are not read.
+        NoPictureError: If it is whole and of a kind without a picture, such as a segmentation.
+        InputError: If it is damaged, or has colours that are not read.
     """
     path = Path(path)
     try:
@@ -85,6 +91,17 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
     except Exception as err:  # damaged data sets raise anything: struct.error, KeyError, NotImplementedError
         _refuse(path, f"is a damaged DICOM file ({type(err).__name__}: {err})", err)
     return header
+
+
+def holds_no_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is DICOM, whole, and of a kind without a picture, such as a segmentation or a report."""
+    try:
+        read_header(path)
+    except NoPictureError:
+        return True
+    except InputError:
+        return False
+    return False
 
 
 class DicomSource(Source[DicomPlace]):
@@ -206,11 +223,14 @@ def _check(path: Path, header: Dataset) -> None:
     """Refuse what is no picture, or none that is read."""
     sop_class = header.get("SOPClassUID")
     if sop_class in _SEGMENTATIONS:
-        _refuse(path, "is a DICOM Segmentation: a result, and no picture")
+        raise NoPictureError(f"{path}: is a DICOM Segmentation: a result, and no picture; {_INSTEAD}")
     missing = [keyword for keyword in _NEEDED if header.get(keyword) is None]
     if missing:
         what = getattr(sop_class, "name", None) or "unknown"
-        _refuse(path, f"is a DICOM file without a picture (SOP class {what}; no {', '.join(missing)})")
+        raise NoPictureError(
+            f"{path}: is a DICOM file without a picture (SOP class {what}; no {', '.join(missing)}); "
+            f"{_INSTEAD}"
+        )
     colours = header.PhotometricInterpretation
     if colours not in _GREY + _COLOUR:
         _refuse(path, f"has Photometric Interpretation {colours}; read are {', '.join(_GREY + _COLOUR)}")
@@ -312,4 +332,4 @@ def _refuse_pixels(place: DicomPlace, number: int, err: Exception) -> NoReturn:
 
 def _refuse(path: Path, reason: str, cause: Exception | None = None) -> NoReturn:
     """Raise the InputError of a file that is not read."""
-    raise InputError(f"{path}: {reason}; give a DICOM picture, or take the file out") from cause
+    raise InputError(f"{path}: {reason}; {_INSTEAD}") from cause
