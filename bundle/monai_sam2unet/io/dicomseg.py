@@ -35,6 +35,7 @@ __all__ = [
     "Fallback",
     "SegmentationType",
     "check_dicomseg",
+    "lacking",
     "obstacle",
     "write_dicomseg",
     "write_frame_segmentations",
@@ -91,9 +92,9 @@ def obstacle(source: Source[Any]) -> str | None:
         InputError: If the source is no DICOM or lacks its identifiers, so that nothing can refer to it, or
             highdicom is not installed.
     """
-    _check_installed()
-    _check_identity(source)
-    assert isinstance(source, DicomSource)  # _check_identity refuses others
+    if reason := lacking(source):
+        raise InputError(f"{source.path}: {reason}")
+    assert isinstance(source, DicomSource)  # lacking has said so of others
     files = {place.path for place in source.places}
     first = source.places[0]
     if 1 < len(files) < len(source):
@@ -217,29 +218,33 @@ def write_frame_segmentations(
     return files
 
 
-def _check_installed() -> None:
-    """See that highdicom is there."""
+def lacking(source: Source[Any]) -> str:
+    """What stands in the way of any DICOM result for a source.
+
+    Args:
+        source: what was read.
+
+    Returns:
+        The reason with what to do, in words; "" if there is none.
+    """
     if importlib.util.find_spec("highdicom") is None:
-        raise InputError(
-            'writing DICOM Segmentations needs highdicom, which is not installed: pip install "monai-sam2unet'
-            '[medical]"'
+        return (
+            "writing DICOM Segmentations needs highdicom, which is not installed: pip install "
+            '"monai-sam2unet[medical]"'
         )
-
-
-def _check_identity(source: Source[Any]) -> None:
-    """Refuse what no DICOM object can refer to."""
     if not isinstance(source, DicomSource):
-        raise InputError(
-            f"{source.path}: is {source.kind.value}, and a DICOM Segmentation refers to DICOM pictures; "
-            "choose the format png, or nifti for a volume"
+        return (
+            f"is {source.kind.value}, and a DICOM Segmentation refers to DICOM pictures; choose the format "
+            "png, or nifti for a volume"
         )
     for place in source.places:
         missing = [keyword for keyword in _IDENTITY if not place.dataset.get(keyword)]
         if missing:
-            raise InputError(
-                f"{place.path}: has no {', '.join(missing)}, by which a DICOM result would refer to it; "
-                "choose the format png"
+            return (
+                f"{place.path.name} has no {', '.join(missing)}, by which a DICOM result would refer to it; "
+                "choose the format png, or nifti for a series"
             )
+    return ""
 
 
 def _has_plane(place: DicomPlace) -> bool:
@@ -258,6 +263,8 @@ def _prepared(place: DicomPlace) -> Dataset:
     for keyword in _MAY_BE_EMPTY:
         if keyword not in made:
             setattr(made, keyword, None)
+    if not made.get("SpecificCharacterSet"):
+        made.pop("SpecificCharacterSet", None)  # empty: the default, which highdicom does not know by that
     if not _has_plane(place) and "FrameOfReferenceUID" in made:
         del made.FrameOfReferenceUID  # of no use without a position, and highdicom would look for one
     return made

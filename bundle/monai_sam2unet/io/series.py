@@ -82,7 +82,7 @@ def find_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
             have a position; it names the files.
     """
     groups: dict[str, list[_Slice]] = {}
-    for path in _files(Path(folder)):
+    for path in files_in(folder):
         if not is_dicom(path):
             continue
         try:
@@ -94,7 +94,23 @@ def find_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
     return [_series(uid, slices) for uid, slices in sorted(groups.items())]
 
 
-def _files(folder: Path) -> list[Path]:
+def series_of(files: Sequence[tuple[Path, Dataset]]) -> DicomSeries:
+    """The series of files that are known to be one.
+
+    Args:
+        files: each with its data set.
+
+    Returns:
+        The series.
+
+    Raises:
+        InputError: As `find_series`.
+    """
+    uid = str(files[0][1].get("SeriesInstanceUID", ""))
+    return _series(uid, [_slice_of(path, header) for path, header in files])
+
+
+def files_in(folder: str | os.PathLike[str]) -> list[Path]:
     """All files of a folder and its subfolders, hidden ones left out, sorted by name."""
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):

@@ -1,0 +1,306 @@
+"""`monai-sam2unet segment`: every input gets the masks of `predict`, in its own form; failures are told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.pixels import pixel_array
+
+from monai_sam2unet import predict
+from monai_sam2unet.errors import InputError
+from monai_sam2unet.io import read
+from monai_sam2unet.io.dicomseg import FALLBACKS, SEGMENTATION_TYPES
+from monai_sam2unet.io.volumes import PLANES
+from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.prediction import Segmenter
+from monai_sam2unet.segment import FORMATS
+from monai_sam2unet.segment.running import RECORD
+from sam2unet_command import FALLBACKS as GIVEN_FALLBACKS
+from sam2unet_command import FORMATS as GIVEN_FORMATS
+from sam2unet_command import PLANES as GIVEN_PLANES
+from sam2unet_command import SEGMENTATION_TYPES as GIVEN_TYPES
+from sam2unet_command import main
+from tests.io.phantoms import slices, write
+
+needs_medical = pytest.mark.skipif(
+    importlib.util.find_spec("highdicom") is None, reason='needs pip install "monai-sam2unet[medical]"'
+)
+
+
+def scene(number, height=40, width=56):
+    """A picture without symmetry."""
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def make_model(folder, channels=1):
+    """Weights by chance from a seed, whose threshold parts the pixels of `scene` about half and half."""
+    torch.manual_seed(0)
+    path = folder / "model.pt"
+    torch.save(SAM2UNet("nano", decoder_channels=8, adapter_dim=4, out_channels=channels).state_dict(), path)
+    path.with_suffix(".json").write_text('{"input_size": 64, "threshold": 0.5}')
+    probability = predict(scene(0), model=path, device="cpu")
+    settings = {"input_size": 64, "threshold": round(float(np.median(probability)), 6)}
+    path.with_suffix(".json").write_text(json.dumps(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def run(model, tmp_path, capsys):
+    """`run(*arguments)` gives exit status, the JSON document and what stands on the error output."""
+
+    def call(*arguments, given=model):
+        capsys.readouterr()
+        options = ["-o", tmp_path / "out", "--model", given, "--device", "cpu", "--json"]
+        status = main(["segment", *(str(argument) for argument in [*arguments, *options])])
+        out, err = capsys.readouterr()
+        return status, json.loads(out) if out else None, err
+
+    return call
+
+
+def expected(picture, model):
+    """The mask of a picture by `predict`."""
+    return (
+        predict(picture, model=model, device="cpu")
+        >= json.loads(model.with_suffix(".json").read_text())["threshold"]
+    )
+
+
+def test_segmenter_is_predict_bit_by_bit(model):
+    pictures = [scene(0), scene(1, 33, 70), scene(2)]
+    alone = [predict(picture, model=model, device="cpu") for picture in pictures]
+    for found, probability in zip(Segmenter(model, "cpu").segment(pictures), alone, strict=True):
+        assert np.array_equal(found.probability[0], probability)
+    together = list(Segmenter(model, "cpu", batch_size=2).segment(pictures))
+    again = list(Segmenter(model, "cpu", batch_size=2).segment(pictures))
+    for one, other, probability in zip(together, again, alone, strict=True):
+        assert np.array_equal(one.probability, other.probability)
+        np.testing.assert_allclose(one.probability[0], probability, atol=1e-5)
+
+
+def test_tiles_are_those_of_predict(model):
+    (found,) = Segmenter(model, "cpu", tile=32, overlap=0.5).segment([scene(0)])
+    assert np.array_equal(
+        found.probability[0], predict(scene(0), model=model, device="cpu", tile=32, overlap=0.5)
+    )
+
+
+def test_every_input_gets_its_form(run, model, tmp_path):
+    made = tmp_path / "in"
+    (made / "deep").mkdir(parents=True)
+    Image.fromarray(scene(0)).save(made / "deep" / "a.png")
+    pages = [Image.fromarray(scene(k)) for k in range(3)]
+    pages[0].save(made / "stack.tif", save_all=True, append_images=pages[1:])
+    values = np.random.default_rng(0).integers(0, 100, (9, 8, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 1.5, 4, 1])), made / "b.nii.gz")
+    (made / "bad.png").write_bytes(b"no picture")
+    status, document, err = run(made, "--overlays")
+    out = tmp_path / "out"
+    assert status == 1
+    assert (document["done"], document["failed"]) == (3, 1)
+    inputs = {entry["input"].rsplit("/", 1)[1]: entry for entry in document["inputs"]}
+    assert inputs["bad.png"]["status"] == "failed"
+    assert "bad.png" in inputs["bad.png"]["reason"]
+    assert "inputs" in err  # the progress bar
+    mask = np.asarray(Image.open(out / "deep" / "a.png")) > 0
+    assert np.array_equal(mask, expected(scene(0), model))
+    assert 0 < mask.mean() < 1
+    assert inputs["a.png"]["classes"]["structure"] == {
+        "pixels": mask.sum(),
+        "frames": 1,
+        "mm2": None,
+        "ml": None,
+    }
+    assert inputs["a.png"]["outputs"] == [str(out / "deep" / "a.png"), str(out / "deep" / "a.overlay.png")]
+    for k in range(3):
+        page = np.asarray(Image.open(out / "stack" / f"{k + 1:04d}.png")) > 0
+        assert np.array_equal(page, expected(scene(k), model))
+        assert (out / "stack.overlay" / f"{k + 1:04d}.png").is_file()
+    volume = np.asanyarray(nibabel.load(out / "b.nii.gz").dataobj)
+    for frame in read(made / "b.nii.gz"):
+        assert np.array_equal(frame.place.view(volume), expected(frame.pixels, model))
+    # By hand: a voxel is 2 x 1.5 x 4 = 12 cubic millimetres.
+    assert inputs["b.nii.gz"]["classes"]["structure"]["ml"] == pytest.approx(volume.sum() * 0.012, abs=1e-4)
+    assert document["threshold"] == json.loads(model.with_suffix(".json").read_text())["threshold"]
+
+
+def test_format_plane_window_and_names(run, model, tmp_path):
+    values = np.random.default_rng(0).integers(-1000, 1000, (9, 8, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "b.nii")
+    arguments = (tmp_path / "b.nii", "--plane", "sagittal", "--window", "40,400", "--names", "lung")
+    status, document, _ = run(*arguments, "--format", "png", "--threshold", "0.4")
+    assert status == 0
+    assert list(document["inputs"][0]["classes"]) == ["lung"]
+    source = read(tmp_path / "b.nii", window=(40, 400), plane="sagittal")
+    files = sorted((tmp_path / "out" / "b").iterdir())
+    assert len(files) == len(source) == 9
+    for file, frame in zip(files, source, strict=True):
+        probability = predict(frame.pixels, model=model, device="cpu")
+        assert np.array_equal(np.asarray(Image.open(file)) > 0, probability >= 0.4)
+
+
+def test_classes_that_may_overlap_get_a_picture_each(run, tmp_path):
+    two = make_model(tmp_path, channels=2)
+    Image.fromarray(scene(0)).save(tmp_path / "a.png")
+    status, _, _ = run(tmp_path / "a.png", "--names", "liver,tumour", given=two)
+    assert status == 0
+    probability = predict(scene(0), model=two, device="cpu")
+    for name, one in zip(("1-liver", "2-tumour"), expected(scene(0), two), strict=True):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a" / f"{name}.png")) > 0, one)
+    assert probability.shape == (2, 40, 56)
+
+
+def test_results_of_another_input_are_kept(run, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(scene(0)).save(tmp_path / folder / "a.png")
+    assert run(tmp_path / "x")[0] == 0
+    assert run(tmp_path / "x")[0] == 0  # the same again
+    status, document, _ = run(tmp_path / "y")
+    assert status == 2
+    assert f"made of {tmp_path / 'x' / 'a.png'}" in document["inputs"][0]["reason"]
+    assert run(tmp_path / "y", "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["made_from"] == {
+        "a": str(tmp_path / "y" / "a.png")
+    }
+
+
+def test_later_frames_of_an_earlier_run_go(run, tmp_path):
+    pages = [Image.fromarray(scene(k)) for k in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    run(tmp_path / "a.tif")
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:2])
+    assert run(tmp_path / "a.tif")[0] == 0
+    assert sorted(file.name for file in (tmp_path / "out" / "a").iterdir()) == ["0001.png", "0002.png"]
+
+
+def test_wrong_arguments(run, tmp_path, capsys):
+    Image.fromarray(scene(0)).save(tmp_path / "a.png")
+    for arguments, words in (
+        ((tmp_path / "none",), "none is not there"),
+        ((tmp_path / "a.png", "--names", "a,b"), "names must be as many as the model has classes, 1"),
+        ((tmp_path / "a.png", "--window", "moon"), "window 'moon' is not known"),
+        ((tmp_path / "a.png", "--threshold", "2"), "threshold must be a probability"),
+        ((tmp_path / "a.png", "--batch", "0"), "batch_size must be a whole number"),
+    ):
+        status, document, err = run(*arguments)
+        assert (status, document) == (2, None)
+        assert words in err
+    for arguments in (("--window", "4;5,1"), ("--format", "bmp")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["segment", "a.png", "-o", "out", *arguments])
+    assert "expected" not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+
+
+def test_models_of_volumes_are_refused(model, tmp_path):
+    (tmp_path / "model.pt").write_bytes(model.read_bytes())
+    (tmp_path / "model.json").write_text('{"input_size": 64, "threshold": 0.5, "neighbours": 3}')
+    with pytest.raises(InputError, match="is a model of volumes"):
+        Segmenter(tmp_path / "model.pt", "cpu")
+
+
+def test_dicom_that_nothing_can_refer_to_becomes_a_volume_or_a_picture(run, tmp_path):
+    slices(tmp_path / "ct", [1, 0, 0, 0, 1, 0], [0, 2, 4])
+    write(tmp_path / "a.dcm", scene(0), "RGB")
+    status, document, err = run(tmp_path / "ct", tmp_path / "a.dcm")
+    assert status == 0
+    assert {entry["format"] for entry in document["inputs"]} == {"nifti", "png"}
+    assert nibabel.load(tmp_path / "out" / "ct.nii.gz").shape == (6, 4, 3)
+    assert "written as nifti" in err and "written as png" in err
+
+
+@needs_medical
+def test_dicom_becomes_a_segmentation(run, model, tmp_path):
+    file = get_testdata_file("examples_palette.dcm")
+    status, document, _ = run(file, "--names", "polyp")
+    assert status == 0
+    made = dcmread(tmp_path / "out" / "examples_palette.dcm")
+    assert np.array_equal(pixel_array(made), expected(read(file).frame(1).pixels, model))
+    assert made.SegmentSequence[0].SegmentLabel == "polyp"
+    parameters = made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    assert document["sha256"] in str(parameters)
+
+
+@needs_medical
+def test_a_cine_needs_a_fallback(run, model, tmp_path):
+    cine = get_testdata_file("SC_rgb_rle_2frame.dcm")
+    status, document, _ = run(cine)
+    assert status == 2
+    assert "--fallback frames" in document["inputs"][0]["reason"]
+    status, document, err = run(cine, "--fallback", "frames")
+    assert status == 0
+    assert "one Segmentation object a frame" in document["inputs"][0]["note"]
+    assert "one Segmentation object a frame" in err
+    made = dcmread(tmp_path / "out" / "SC_rgb_rle_2frame" / "0002.dcm")
+    assert np.array_equal(pixel_array(made), expected(read(cine).frame(2).pixels, model))
+    status, document, _ = run(cine, "--fallback", "secondary-capture")
+    assert status == 0
+    assert dcmread(tmp_path / "out" / "SC_rgb_rle_2frame.dcm").NumberOfFrames == 2
+
+
+@needs_medical
+def test_anonymised_results_have_numbers_for_names(run, tmp_path):
+    source = dcmread(get_testdata_file("examples_palette.dcm"))
+    source.PatientName, source.PatientID = "Doe^Jane", "4711"
+    (tmp_path / "Doe").mkdir()
+    source.save_as(tmp_path / "Doe" / "Doe.dcm")
+    Image.fromarray(scene(0)).save(tmp_path / "Doe" / "Jane.png")
+    status, document, _ = run(tmp_path / "Doe", "--anonymise")
+    assert status == 0
+    files = sorted(path for path in (tmp_path / "out").rglob("*"))
+    assert [path.name for path in files] == ["0001.dcm", "0002.png"]
+    for file in files:
+        assert b"Doe" not in file.read_bytes() and b"4711" not in file.read_bytes()
+    assert document["inputs"][0]["input"].endswith("Doe.dcm")
+
+
+def test_table(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    Image.fromarray(scene(0)).save(tmp_path / "a[1].png")
+    (tmp_path / "b.png").write_bytes(b"")
+    options = ["-o", tmp_path / "out", "--model", model, "--device", "cpu"]
+    status = main([str(part) for part in ["segment", tmp_path / "a[1].png", tmp_path / "b.png", *options]])
+    out = capsys.readouterr().out
+    assert status == 1
+    assert "a[1].png" in out and "structure" in out
+    assert f"failed: {tmp_path / 'b.png'}" in out
+    assert "1 done, 1 failed, 0 passed over" in out
+
+
+def test_choices_are_those_of_the_package():
+    assert (GIVEN_FORMATS, GIVEN_PLANES) == (FORMATS, PLANES)
+    assert (GIVEN_FALLBACKS, GIVEN_TYPES) == (FALLBACKS, SEGMENTATION_TYPES)
+
+
+def test_help_comes_without_the_package(bundle_root):
+    command = [sys.executable, "-X", "importtime", "-m", "scripts.segment", "--help"]
+    result = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True, check=True)
+    assert "--fallback" in result.stdout
+    assert not any(name in result.stderr for name in ("monai_sam2unet", "torch", "rich"))
+
+
+def test_the_script_is_the_command(model, tmp_path, monkeypatch):
+    Image.fromarray(scene(0)).save(tmp_path / "a.png")
+    given = [tmp_path / "a.png", "-o", tmp_path / "out", "--model", model, "--device", "cpu", "--json"]
+    monkeypatch.setattr(sys, "argv", ["segment", *map(str, given)])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("scripts.segment", run_name="__main__")
+    assert (tmp_path / "out" / "a.png").is_file()
