@@ -59,8 +59,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="SAM2-UNet for medical pictures.")
     made = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "segment",
-        help="segment files, folders, DICOM series and volumes",
-        description="Segment files, folders, DICOM series and volumes.",
+        help="segment files, folders, DICOM series, volumes and videos",
+        description="Segment files, folders, DICOM series, volumes and videos.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,7 +100,12 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
     add("--threshold", type=float, help="probability from which a pixel counts; default: the model's")
     add("--batch", type=int, help="pictures computed at once; default: 1")
-    add("--tile", type=int, default=0, metavar="PIXELS", help="side of windows at full resolution; 0: none")
+    add(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="side of windows at full resolution, 0: none; default: the model's",
+    )
     add("--overlap", type=float, default=0.25, help="of windows, 0 to 0.9; default: 0.25")
     add("--window", type=_window, metavar="NAME|C,W", help="grey levels, such as lung, or 40,400")
     add("--plane", choices=PLANES, default="axial", help="which way volumes are sliced; default: axial")

@@ -1,4 +1,4 @@
-"""Segment files, folders, DICOM series and volumes: python -m scripts.segment INPUT... -o DIR (--help: all).
+"""Segment pictures, DICOM, volumes and videos: python -m scripts.segment INPUT... -o DIR (--help: all).
 
 The same as ``monai-sam2unet segment`` of the installed package.
 """

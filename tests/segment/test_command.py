@@ -304,3 +304,25 @@ def test_the_script_is_the_command(model, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("scripts.segment", run_name="__main__")
     assert (tmp_path / "out" / "a.png").is_file()
+
+
+def test_a_video_becomes_a_mask_for_each_frame(run, model, tmp_path):
+    av = pytest.importorskip("av", reason='needs pip install "monai-sam2unet[medical]"')
+    path = tmp_path / "in" / "cine.mp4"
+    path.parent.mkdir()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 8_000_000
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(scene(number, 48, 64), format="rgb24")
+            for packet in [*stream.encode(frame), *(stream.encode(None) if number == 2 else [])]:
+                container.mux(packet)
+    (path.parent / "broken.mp4").write_bytes(path.read_bytes()[:200])
+    status, document, _ = run(path.parent)
+    assert status == 1
+    good, bad = sorted(document["inputs"], key=lambda one: one["status"])
+    assert (good["kind"], good["format"], good["frames"]) == ("a video", "png", 3)
+    assert "broken.mp4: the video cannot be decoded" in bad["reason"]
+    for frame in read(path):
+        mask = np.asarray(Image.open(tmp_path / "out" / "cine" / f"{frame.number:04d}.png"))
+        assert np.array_equal(mask > 0, expected(frame.pixels, model)) and mask.any()

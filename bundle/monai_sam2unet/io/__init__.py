@@ -1,4 +1,4 @@
-"""Medical pictures: DICOM, NIfTI, NRRD, TIFF stacks, videos, read frame by frame, and their masks written back."""
+"""Medical pictures: DICOM, NIfTI, NRRD, TIFF stacks, videos, read by frames, and masks written back."""
 
 from monai_sam2unet.io.dicom import DicomPlace, DicomSource
 from monai_sam2unet.io.geometry import Grid, grid_of

@@ -15,7 +15,17 @@ from pydicom.dataset import Dataset
 
 from monai_sam2unet.data.sources import source_root
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.io import DICOM_SUFFIXES, DicomSource, GivenWindow, Kind, Plane, Source, kind_of, read
+from monai_sam2unet.io import (
+    DICOM_SUFFIXES,
+    VIDEO_SUFFIXES,
+    DicomSource,
+    GivenWindow,
+    Kind,
+    Plane,
+    Source,
+    kind_of,
+    read,
+)
 from monai_sam2unet.io.dicom import NoPictureError, frames_of, read_header
 from monai_sam2unet.io.series import DicomSeries, files_in, series_of
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
@@ -28,7 +38,7 @@ MARKS = (".overlay",)
 """Ends of names that further results of an input have."""
 
 _VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
-_READ = (Kind.PICTURE, Kind.TIFF_STACK, Kind.DICOM, Kind.NIFTI, Kind.NRRD)
+_READ = (Kind.PICTURE, Kind.TIFF_STACK, Kind.DICOM, Kind.NIFTI, Kind.NRRD, Kind.VIDEO)
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,8 @@ def find_units(inputs: Sequence[str | os.PathLike[str]]) -> Found:
     """Find everything that is to be segmented.
 
     A folder is searched with its subfolders. Its DICOM files with a position in the patient are put together
-    by series; all others are inputs of their own, as are pictures, stacks and volumes. Files of other kinds
-    are no inputs; what has the suffix of a picture or volume and is none counts as failed.
+    by series; all others are inputs of their own, as are pictures, stacks, volumes and videos. Files of other
+    kinds are no inputs; what has the suffix of such a kind and is none counts as failed.
 
     Args:
         inputs: files, folders and patterns such as ``in/**/*.dcm``; what is there twice counts once.
@@ -196,8 +206,9 @@ def _has_place(path: Path, header: Dataset) -> bool:
 
 
 def _looks_read(path: Path) -> bool:
-    """Whether the name is that of a picture or a volume."""
-    return path.name.lower().endswith((*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *_VOLUME_SUFFIXES))
+    """Whether the name is that of a picture, a volume or a video."""
+    suffixes = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *VIDEO_SUFFIXES, *_VOLUME_SUFFIXES)
+    return path.name.lower().endswith(suffixes)
 
 
 def _series(groups: dict[str, list[tuple[Path, Dataset]]], root: Path, found: Found) -> list[_Listed]:
