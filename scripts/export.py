@@ -81,6 +81,7 @@ def _size(text: str) -> int | None:
 
 def _export(args: argparse.Namespace) -> None:
     """Write the files, and compare them if asked to."""
+    from monai_sam2unet.errors import InputError
     from monai_sam2unet.export import FORMATS, PackedNetwork, export
     from monai_sam2unet.export.formats import check_packages
     from monai_sam2unet.files import make_folder
@@ -91,6 +92,11 @@ def _export(args: argparse.Namespace) -> None:
     check_packages(kinds)
     args.checkpoint = args.checkpoint or Path(model_to_use(MODELS, MODELS.parent))
     trained, settings = _load(args)
+    if args.with_pre_post and settings["activation"] == "softmax":
+        raise InputError(
+            f"{args.checkpoint}: its classes exclude each other (softmax), and --with_pre_post puts a "
+            "sigmoid behind the network; export without it, and take the softmax of the logits"
+        )
     network = PackedNetwork(trained) if args.with_pre_post else trained
     side = args.size or -(-_pixels(settings["input_size"]) // 32) * 32
     folder = make_folder(args.output or args.checkpoint.parent)
@@ -123,7 +129,7 @@ def _load(args: argparse.Namespace) -> tuple[SAM2UNet, dict[str, Any]]:
         raise InputError(f"no model at {path}: train one first, or give another by --checkpoint FILE")
     network = SAM2UNet(**model_architecture(args.checkpoint), tuning="full").eval()
     load_model(network, args.checkpoint, args.pretrained_dir)
-    return network, model_settings(args.checkpoint, input_size=352, threshold=0.5)
+    return network, model_settings(args.checkpoint, input_size=352, threshold=0.5, activation="sigmoid")
 
 
 def _pixels(size: Any) -> int:

@@ -67,6 +67,16 @@ def test_errors_are_one_line(run, model, tmp_path):
         run(*arguments, "--size", 100)
 
 
+def test_exclusive_classes_have_no_sigmoid_behind_them(run, model, tmp_path):
+    copy = tmp_path / "model.pt"
+    copy.write_bytes(model.read_bytes())
+    copy.with_suffix(".json").write_text('{"input_size": 64, "classes": ["a"], "activation": "softmax"}')
+    arguments = ("--checkpoint", copy, "--format", "torchscript", "--output", tmp_path / "out")
+    status, _, err = run(*arguments, "--with_pre_post")
+    assert status == 1 and "its classes exclude each other (softmax)" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_comes_without_the_package(bundle_root):
     command = [sys.executable, "-X", "importtime", "-m", "scripts.export", "--help"]
     result = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True, check=True)

@@ -92,6 +92,14 @@ def test_models_that_cannot_be_served(root, tmp_path):
         prepare(tmp_path / "app", root)
 
 
+def test_models_of_several_classes_are_not_served(root, tmp_path):
+    with pytest.raises(
+        InputError, match=r"three\.pt: gives 3 maps, of several classes; MONAI Label is served"
+    ):
+        prepare(tmp_path / "app", root, checkpoint=save(tmp_path / "three.pt", out_channels=3))
+    assert not (tmp_path / "app" / BUNDLE).exists()
+
+
 def test_weights_of_a_request(tmp_path):
     for name in ("model.pt", "a.pt"):
         (tmp_path / name).touch()

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import copy_file, make_folder, write_atomically
-from monai_sam2unet.networks.weights import convert, model_to_use, read_weights
+from monai_sam2unet.networks.weights import WeightFile, architecture, convert, model_to_use, read_weights
 from monai_sam2unet.networks.weights.shipped import announce_shipped
 
 __all__ = ["BUNDLE", "MODEL", "prepare", "served_weights"]
@@ -52,7 +52,8 @@ def prepare(
         The model that will be served.
 
     Raises:
-        InputError: if the folder holds something else, or the model cannot be read or is no whole network.
+        InputError: if the folder holds something else, or the model cannot be read, is no whole network or
+            tells several classes apart.
     """
     app, root = Path(app), Path(bundle_root)
     main = app / "main.py"
@@ -65,11 +66,11 @@ def prepare(
         if not source.is_file():
             raise InputError(f"no model at {source}: train one first, or name another: --checkpoint FILE")
         weights = read_weights(source, Path(pretrained_dir or root / "models" / "pretrained"))
-        _check_whole(weights.content, source)
+        _check_fit(weights, source)
         convert(weights, model, overwrite=True)
         announce_shipped(source)
     else:
-        _check_whole(read_weights(model).content, model)
+        _check_fit(read_weights(model), model)
     for file in sorted((root / "configs").iterdir()):
         copy_file(file, app / BUNDLE / "configs" / file.name)
     write_atomically(main, lambda file: file.write(MAIN))
@@ -100,7 +101,13 @@ def served_weights(models: str | os.PathLike[str], name: Any = None) -> Path:
     return path
 
 
-def _check_whole(content: str, path: Path) -> None:
-    """Raise InputError if a file holds an encoder alone."""
-    if content != "network":
+def _check_fit(weights: WeightFile, path: Path) -> None:
+    """Raise InputError if a file holds an encoder alone, or tells several classes apart."""
+    if weights.content != "network":
         raise InputError(f"{path}: an encoder alone; give a trained SAM2-UNet: --checkpoint FILE")
+    channels = architecture(weights.tensors)["out_channels"]
+    if channels != 1:
+        raise InputError(
+            f"{path}: gives {channels} maps, of several classes; MONAI Label is served models of one "
+            "structure alone, as which labels that come back are read; segment with configs/inference.json"
+        )
