@@ -51,7 +51,8 @@ def _compare(args: argparse.Namespace) -> None:
     _check_same(args, first, second)
     differences = _differences(first, second)
     groups = {row["group"] for row in first.values()}
-    _show(args, differences, len(first), len(groups))
+    classes = len({row.get("class") for row in first.values()})
+    _show(args, differences, len(first) // classes, len(groups))
     if args.output is not None:
         _write(args.output, differences)
 
@@ -87,6 +88,10 @@ def _read(folder: Path) -> Rows:
                 name: float(cells[name] or "nan") for name in CASE_COLUMNS if name in cells
             }
             row["group"], case = cells["group"], cells["case"]
+            if "class" in cells:
+                row["class"], case = cells["class"], f"{case}, {cells['class']}"
+            if "ignored_pixels" in cells:
+                row["ignored_pixels"] = float(cells["ignored_pixels"])
             if not all(row[name] >= 0 for name in COUNTS):
                 raise ValueError(f"one of {', '.join(COUNTS)} is no number")
         except (KeyError, TypeError, ValueError) as e:
@@ -140,12 +145,22 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _differences(first: Rows, second: Rows) -> dict[str, dict[str, Any]]:
-    """Difference of each figure that both runs have; undefined ones are left out."""
+    """Difference of each figure that both runs have, of several classes by class."""
+    classes = list(dict.fromkeys(row.get("class", "") for row in first.values()))
+    found: dict[str, dict[str, Any]] = {}
+    for label in classes:
+        cases = [case for case in sorted(first) if first[case].get("class", "") == label]
+        of_class = _differences_of(cases, first, second)
+        found |= {f"{name} ({label})" if label else name: row for name, row in of_class.items()}
+    return found
+
+
+def _differences_of(cases: list[str], first: Rows, second: Rows) -> dict[str, dict[str, Any]]:
+    """Difference of each figure that both runs have of these cases; undefined ones are left out."""
     import numpy as np
 
     from monai_sam2unet.metrics import paired_bootstrap, set_figures
 
-    cases = sorted(first)
     groups = [first[case]["group"] for case in cases]
     one, other = (set_figures([rows[case] for case in cases]) for rows in (first, second))
     found: dict[str, dict[str, Any]] = {}
@@ -169,7 +184,7 @@ def _show(args: argparse.Namespace, found: dict[str, dict[str, Any]], cases: int
         table.add_column(heading, justify="left" if heading == "figure" else "right", overflow="fold")
     notes = []
     for name, row in found.items():
-        digits = 2 if name == "hd95" else 4
+        digits = 2 if name.startswith("hd95") else 4
         means = (f"{row[key]:.{digits}f}" for key in ("first", "second"))
         difference, low, high = (f"{row[key]:+.{digits}f}" for key in ("difference", "low", "high"))
         table.add_row(name, *means, difference, f"{low} to {high}", f"{row['p']:.3f}", str(row["cases"]))

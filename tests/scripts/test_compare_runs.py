@@ -166,3 +166,19 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], cwd=bundle_root, capture_output=True, text=True)
     assert done.returncode == 0 and "RUN_A RUN_B" in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+def test_several_classes_are_compared_each_for_itself(tmp_path, call):
+    """Class two is class one with the runs exchanged: the same difference, of another sign."""
+    folders = []
+    for name, other in (("a", "b"), ("b", "a")):
+        both = [
+            {**row, "class": label} for label, of in (("one", name), ("two", other)) for row in rows_of(of)
+        ]
+        folders.append(write(tmp_path / name, both))
+    status, out, _ = call(*folders, "--output", tmp_path / "out.json")
+    assert status == 0 and "6 cases in 3 groups" in out
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["dice (one)"]["difference"] == pytest.approx(0.1)  # as RUNS says
+    assert found["dice (two)"]["difference"] == pytest.approx(-0.1)
+    assert found["dice (one)"]["cases"] == found["dice (two)"]["cases"] == 5
