@@ -16,7 +16,7 @@ from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import open_label_map, open_mask
 
-__all__ = ["BLOCK", "BLACK", "LabelReader"]
+__all__ = ["BLACK", "BLOCK", "LabelReader"]
 
 BLACK = (0, 0, 0)
 """The background's colour."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_sam2unet.metrics import bootstrap_interval, paired_bootstrap
+from monai_sam2unet.metrics.bootstrap import bootstrap_class_mean
 
 NAN = float("nan")
 
@@ -262,3 +263,35 @@ def test_weighted_difference():
 def test_runs_of_different_length_are_refused():
     with pytest.raises(ValueError, match="the same cases, got 2 and 3 values; pair them by their names"):
         paired_bootstrap([0.1, 0.2], [0.1, 0.2, 0.3])
+
+
+# --- several classes
+
+
+def test_the_class_mean_of_one_class_is_the_mean():
+    values, groups = [0.1, 0.9, float("nan"), 0.4, 0.7], ["a", "a", "b", "b", "c"]
+    for own in (None, groups):
+        assert bootstrap_class_mean([values], own) == bootstrap_interval(values, own)
+        assert bootstrap_class_mean([values, values], own) == pytest.approx(bootstrap_interval(values, own))
+
+
+def test_the_class_mean_against_a_plain_bootstrap():
+    """Classes occur in some cases; NumPy draws whole cases, another generator, 4000 times."""
+    drawn = np.random.default_rng(1)
+    values = drawn.random((2, 30))
+    values[0, 12:], values[1, ::4] = np.nan, np.nan
+    found = bootstrap_class_mean(values.tolist())
+    means = [np.nanmean(np.nanmean(values[:, drawn.integers(0, 30, 30)], axis=1)) for _ in range(4000)]
+    assert found["mean"] == pytest.approx(np.mean([values[0, :12].mean(), np.nanmean(values[1])]))
+    # the bounds of 2000 and 4000 draws differ by chance: standard error below 0.004, see their density
+    assert [found["low"], found["high"]] == pytest.approx(
+        np.percentile(means, [2.5, 97.5]).tolist(), abs=0.015
+    )
+    assert found["cases"] == np.isfinite(values).any(axis=0).sum()
+
+
+def test_classes_that_never_occur_have_no_part_in_the_mean():
+    nothing = [float("nan")] * 3
+    assert bootstrap_class_mean([[0.5, 0.7, 0.6], nothing])["mean"] == pytest.approx(0.6)
+    empty = bootstrap_class_mean([nothing, nothing])
+    assert empty["cases"] == 0 and np.isnan(empty["mean"])

@@ -101,3 +101,21 @@ def test_the_intervals_go_by_group():
     assert (dice["mean"], dice["low"], dice["high"]) == (0.5, 0, 1)
     alone = summarize([{**row, "group": str(i)} for i, row in enumerate(rows)])["with_reference"]["dice"]
     assert 0.2 < alone["low"] < 0.5 < alone["high"] < 0.8
+
+
+def test_pixels_that_do_not_count_are_in_no_figure():
+    """The right half is ignored: both masks are empty there, as `LeaveOutIgnoredd` leaves them."""
+    prediction, reference = boxes((2, 2, 1, 5)), boxes((2, 2, 2, 5))
+    counted = np.ones((SIDE, SIDE), bool)
+    counted[:, 10:] = False
+    figures = case_figures(prediction, reference, counted=counted)
+    assert figures["ignored_pixels"] == 200
+    assert figures["dice"] == pytest.approx(10 / 15)
+    assert (
+        case_figures(boxes((9, 0, 2, 10)), reference, counted=counted)["specificity"] == 170 / 190
+    )  # by hand
+    assert figures["sizes"]["medium"] == [1, 1], "10 of 200 pixels, 5 % of what counts"
+    alarm = {**case_figures(boxes((2, 2, 2, 5)), boxes(), counted=counted), "group": "g"}
+    assert set_figures([alarm])["false_area_fraction"].values == [10 / 200]
+    nothing = {**case_figures(boxes(), boxes(), counted=np.zeros_like(counted)), "group": "g"}
+    assert set_figures([nothing])["false_area_fraction"].values == [0]
