@@ -24,6 +24,9 @@ BLACK = (0, 0, 0)
 BLOCK = 8
 """Pixels that an edge reaches in a JPEG, which compresses blocks of 8x8; no ringing lies further off."""
 
+FARTHEST = 3 * 255**2 + 1
+"""More than the square of the distance of any two colours."""
+
 PathLike = str | os.PathLike[str]
 Masks = npt.NDArray[np.uint8]
 
@@ -37,9 +40,10 @@ class LabelReader:
 
     A label map with grey levels or a palette is read by value: 0 is background. With ``colours``, one in
     colour (a palette, too) is read by colour: a pixel is of the nearest one, black being background. JPEG
-    blurs colours near edges, where the mixture of two may resemble a third. So a pixel farther than
-    ``tolerance`` from all colours takes the class of the nearest pixel that is not; if there is none within
-    `BLOCK` pixels, the file holds a colour that was not named, which is an error.
+    blurs colours near edges, where the mixture of two may resemble a third. So for a pixel farther than
+    ``tolerance`` from all colours only those count that the nearest pixels of a certain colour have (one pixel
+    more is as near); if none is within `BLOCK` pixels, the file holds a colour that was not named, which is an
+    error.
 
     Args:
         classes: names, empty for one structure without a name.
@@ -151,16 +155,17 @@ class LabelReader:
         far = distances.min(axis=0) > self.tolerance**2
         if not far.any():
             return numbers
-        steps, nearest = ndimage.distance_transform_edt(far, return_indices=True)
-        if far.all() or steps.max() > BLOCK:
-            row, column = np.unravel_index(steps.argmax(), steps.shape)
+        steps = np.stack([_steps((numbers == k) & ~far) for k in range(len(distances))])
+        if steps.min(axis=0)[far].max() > BLOCK:
+            worst = np.where(far, steps.min(axis=0), 0)
+            row, column = np.unravel_index(worst.argmax(), worst.shape)
             raise InputError(
                 f"{path}: the colour {picture[row, column].tolist()} at row {row}, column {column} is "
                 f"farther than colour_tolerance {self.tolerance:g} from black and from all of label_colours "
                 f"{[list(colour) for colour in self.colours]}; name it, or raise the tolerance"
             )
-        taken: npt.NDArray[np.intp] = numbers[tuple(nearest)]
-        return taken
+        beside = steps <= steps.min(axis=0) + 1
+        return np.where(far, np.where(beside, distances, FARTHEST).argmin(axis=0), numbers)
 
 
 def label_problems(
@@ -194,6 +199,14 @@ def label_problems(
             f"{ignore_index}; -1 is none"
         )
     return problems
+
+
+def _steps(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Pixels from each pixel to the nearest one of a mask; infinite if that is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    steps: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~mask)
+    return steps
 
 
 def _few(values: npt.NDArray[np.generic]) -> str:
