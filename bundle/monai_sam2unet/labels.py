@@ -41,9 +41,9 @@ class LabelReader:
     A label map with grey levels or a palette is read by value: 0 is background. With ``colours``, one in
     colour (a palette, too) is read by colour: a pixel is of the nearest one, black being background. JPEG
     blurs colours near edges, where the mixture of two may resemble a third. So for a pixel farther than
-    ``tolerance`` from all colours only those count that the nearest pixels of a certain colour have (one pixel
-    more is as near); if none is within `BLOCK` pixels, the file holds a colour that was not named, which is an
-    error.
+    ``tolerance`` from all colours only those count that the nearest pixels of a certain colour have (one
+    pixel more is as near). If none is within `BLOCK` pixels, the file holds a colour that was not named:
+    an error.
 
     Args:
         classes: names, empty for one structure without a name.
