@@ -52,9 +52,9 @@ exports: setup ## run exported files in onnxruntime and OpenVINO (which are inst
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export]"
 	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
 
-medical: setup ## read DICOM pictures of every compression (decoders are installed first)
+medical: setup ## read DICOM of every compression and write it (what that needs is installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[medical]"
-	$(PY) -m pytest tests/io
+	$(PY) -m pytest tests/io tests/segment
 
 # Without dependencies, which exclude NumPy 2: requirements/monailabel.txt says which of them are needed.
 monailabel: setup ## install MONAI Label, for scripts/monailabel.sh

@@ -5,6 +5,7 @@ Read back by pydicom alone, bits and positions by hand; `dciodvfy` (Debian's dic
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import shutil
 import subprocess
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 from pydicom import config, dcmread
 from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import pixel_array
 
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.io import read, write_nifti
-from monai_sam2unet.io.anonymise import check_anonymiser
+from monai_sam2unet.io.anonymise import anonymise, check_anonymiser
 from monai_sam2unet.io.capture import write_capture
 from monai_sam2unet.io.dicomseg import Algorithm, check_dicomseg, write_dicomseg, write_frame_segmentations
 from tests.io.phantoms import colours, item, write
@@ -265,6 +268,35 @@ def test_nothing_identifies_the_patient_and_references_hold(tmp_path):
     assert named[0] == named[1]
     assert len(named[0]) == 3
     assert made[0].SOPInstanceUID != made[1].SOPInstanceUID
+
+
+def test_no_text_that_the_profile_covers_stays_at_any_depth():
+    """Every element of the table that holds text, in the data set and in sequences within sequences."""
+    from dicomanonymizer.simpledicomanonymizer import initialize_actions
+
+    texts = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    for tag in initialize_actions("dicomfields_2026c"):
+        if len(tag) == 2 and dictionary_has_tag(tag) and dictionary_VR(tag) in texts and not tag[0] % 2:
+            made.add_new(tag, dictionary_VR(tag), "SECRET")
+    assert len(made) > 100  # PS3.15, table E.1-1
+    inner = copy.deepcopy(made)
+    made.DerivationImageSequence = [item(SourceImageSequence=[inner])]
+    made.private_block(0x0099, "VENDOR", create=True).add_new(1, "LO", "SECRET")
+    anonymise(made)
+    assert "SECRET" not in str(made)
+    assert len(made.DerivationImageSequence[0].SourceImageSequence) == 1
+
+
+def test_old_forms_of_dates_are_brought_up_to_date(tmp_path):
+    source = read(get_testdata_file("ExplVR_BigEnd.dcm"))
+    assert source.places[0].dataset.StudyTime == "14:04:38"  # ACR-NEMA's form
+    assert check_dicomseg(source) == ""
+    (file,) = write_dicomseg(tmp_path / "seg", source, bright(source), POLYP, ALGORITHM)
+    assert strict(file).StudyTime == "140438"
+    (file,) = write_capture(tmp_path / "sc", source, bright(source), POLYP, ALGORITHM)
+    assert strict(file).StudyTime == "140438"
 
 
 def test_what_cannot_be_referred_to_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from monai_sam2unet.classes import Classes
 from monai_sam2unet.files import write_atomically
 from monai_sam2unet.io.anonymise import anonymise
 from monai_sam2unet.io.dicom import DicomSource
-from monai_sam2unet.io.dicomseg import MANUFACTURER, Algorithm
+from monai_sam2unet.io.dicomseg import MANUFACTURER, Algorithm, may_be_empty
 from monai_sam2unet.io.writing import Masks, Results
 from monai_sam2unet.pictures import overlay
 
@@ -27,23 +27,8 @@ __all__ = ["draw", "write_capture"]
 
 QUALITY = 95  # of JPEG: outlines keep their edges
 
-# Of the patient and the study, unchanged, where the source has them.
-_COPIED = (
-    "SpecificCharacterSet",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientOrientation",
-)
+# Of the patient and the study, unchanged: where the source has them, and in any case.
+_COPIED = ("SpecificCharacterSet", "StudyInstanceUID", "StudyDescription", "PatientAge")
 _MUST_BE_THERE = (
     "StudyDate",
     "StudyTime",
@@ -132,10 +117,10 @@ def _object(source: DicomSource, frames: int, algorithm: Algorithm) -> Dataset:
     made.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
     made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     for keyword in _COPIED:
-        if keyword in first:
+        if first.get(keyword):
             made[keyword] = first[keyword]
-        elif keyword in _MUST_BE_THERE:
-            setattr(made, keyword, None)
+    for keyword in _MUST_BE_THERE:
+        made[keyword] = may_be_empty(first, keyword)
     made.SeriesInstanceUID = generate_uid()
     made.SeriesNumber = 1000 + max(0, int(first.get("SeriesNumber") or 0))
     made.SeriesDescription = "Overlay by SAM2-UNet"

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -107,7 +109,7 @@ def obstacle(source: Source[Any]) -> str | None:
         shape = (1, int(first.dataset.Rows), int(first.dataset.Columns), 1)
         _segmentation([_prepared(first)], np.ones(shape, np.uint8), Classes.of([]), Algorithm("", "", ""))
     except InputError as err:
-        return str(err.__cause__)
+        return str(err)
     return None
 
 
@@ -247,6 +249,19 @@ def lacking(source: Source[Any]) -> str:
     return ""
 
 
+def may_be_empty(header: Dataset, keyword: str) -> DataElement:
+    """An element of a source to be copied, empty if it is missing.
+
+    Dates and times in ACR-NEMA's form (1997.03.04, 14:04:38), which the standard lets be read and not
+    written (PS3.5, 6.2), are given without their signs.
+    """
+    value = header.get(keyword)
+    vr = dictionary_VR(keyword)
+    if vr in ("DA", "TM") and value:
+        value = str(value).replace("." if vr == "DA" else ":", "")
+    return DataElement(keyword, vr, value)
+
+
 def _has_plane(place: DicomPlace) -> bool:
     """Whether a frame has a place in a frame of reference."""
     return bool(place.dataset.get("FrameOfReferenceUID")) and plane_of(place) is not None
@@ -261,8 +276,7 @@ def _prepared(place: DicomPlace) -> Dataset:
     made.update(place.dataset)
     made.file_meta = place.dataset.file_meta
     for keyword in _MAY_BE_EMPTY:
-        if keyword not in made:
-            setattr(made, keyword, None)
+        made[keyword] = may_be_empty(place.dataset, keyword)
     if not made.get("SpecificCharacterSet"):
         made.pop("SpecificCharacterSet", None)  # empty: the default, which highdicom does not know by that
     if not _has_plane(place) and "FrameOfReferenceUID" in made:
@@ -325,7 +339,7 @@ def _segmentation(
             warnings.simplefilter("ignore", UserWarning)
             made = _highdicoms(sources, stacked, classes, algorithm, segmentation_type)
     except Exception as err:  # highdicom raises anything on what it does not take
-        raise InputError(f"highdicom refuses the source: {' '.join(str(err).split())}") from err
+        raise InputError(f"highdicom refuses it: {' '.join(str(err).split())}") from err
     used = [coded(name).kind.scheme_designator for name in classes.names]
     if PRIVATE_SCHEME in used:
         made.CodingSchemeIdentificationSequence = [private_scheme()]
