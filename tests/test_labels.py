@@ -85,7 +85,7 @@ def test_values_that_mean_nothing_are_named_with_the_file(saved):
         f"{path}: holds the values 3, 255, expected label numbers: 0 background, 1 a, 2 b; correct the file, "
         "or give label_values or ignore_index"
     )
-    with pytest.raises(InputError, match="holds the values 3, expected .* 2 b, 255 to ignore; correct"):
+    with pytest.raises(InputError, match=r"holds the values 3, expected .* 2 b, 255 to ignore; correct"):
         LabelReader(["a", "b"], ignore_index=255).read([path])
     with pytest.raises(InputError, match=r"holds the values 11, 12, 13, 14, 15, \.\.\., expected"):
         LabelReader(["a", "b"]).split(np.arange(11, 20), "some")

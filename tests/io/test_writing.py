@@ -84,7 +84,7 @@ def test_classes_in_a_volume(tmp_path, classes):
         assert np.array_equal(found[0], (shown >= 128).astype(int) + (shown >= 192))
     else:
         assert [file.relative_to(tmp_path).as_posix() for file in files] == [
-            "out/1-liver.nii.gz", "out/2-left_tumour.nii.gz",
+            "out/1-liver.nii.gz", "out/2-left tumour.nii.gz",
         ]  # fmt: skip
         assert np.array_equal(found[0], shown >= 128)
         assert np.array_equal(found[1], shown >= 192)
@@ -109,7 +109,7 @@ def test_pictures_of_several_classes(tmp_path):
         assert np.array_equal(np.asarray(made), (red >= 128).astype(int) + (red >= 192))
         assert tuple(np.asarray(made.convert("RGB"))[red >= 192][0]) == EXCLUSIVE.colours[1]
     files = write_pngs(tmp_path / "two", source, bright(source, OVERLAPPING), OVERLAPPING)
-    assert [file.name for file in files] == ["1-liver.png", "2-left_tumour.png"]
+    assert [file.name for file in files] == ["1-liver.png", "2-left tumour.png"]
     assert np.array_equal(np.asarray(Image.open(files[1])) > 0, red >= 192)
 
 

@@ -9,21 +9,20 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_extended
 from pydicom.uid import JPEGBaseline8Bit, MultiFrameTrueColorSecondaryCaptureImageStorage, generate_uid
 
+from monai_sam2unet.class_pictures import class_overlay
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.files import write_atomically
 from monai_sam2unet.io.anonymise import anonymise
 from monai_sam2unet.io.dicom import DicomSource
 from monai_sam2unet.io.dicomseg import MANUFACTURER, Algorithm, may_be_empty
-from monai_sam2unet.io.writing import Masks, Results
-from monai_sam2unet.pictures import overlay
+from monai_sam2unet.io.writing import Results
 
-__all__ = ["draw", "write_capture"]
+__all__ = ["write_capture"]
 
 QUALITY = 95  # of JPEG: outlines keep their edges
 
@@ -41,22 +40,6 @@ _MUST_BE_THERE = (
     "PatientSex",
     "PatientOrientation",
 )
-
-
-def draw(pixels: np.ndarray, masks: Masks, classes: Classes) -> np.ndarray:
-    """A frame with each mask tinted and outlined in the colour of its class.
-
-    Args:
-        pixels: (H, W, 3), uint8.
-        masks: (K, H, W).
-        classes: what they stand for.
-
-    Returns:
-        (H, W, 3), uint8.
-    """
-    for mask, colour in zip(masks, classes.colours, strict=True):
-        pixels = overlay(pixels, mask, colour=colour)
-    return pixels
 
 
 def write_capture(
@@ -102,7 +85,7 @@ def _jpegs(results: Results, classes: Classes) -> Iterator[bytes]:
     """Each frame with its masks, as JPEG."""
     for frame, masks in results:
         encoded = io.BytesIO()
-        drawn = Image.fromarray(draw(frame.pixels, masks, classes))
+        drawn = Image.fromarray(class_overlay(frame.pixels, masks, classes))
         drawn.save(encoded, format="JPEG", quality=QUALITY, subsampling="4:2:2")
         yield encoded.getvalue()
 

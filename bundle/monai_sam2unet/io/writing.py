@@ -9,7 +9,6 @@ memory together, and writes each file under another name before it takes its own
 from __future__ import annotations
 
 import gzip
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import SimpleITK
 from PIL import Image
 
+from monai_sam2unet.class_pictures import label_map_picture
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.files import copy_file, write_atomically
 from monai_sam2unet.io.geometry import Grid, grid_of
@@ -77,9 +77,7 @@ def label_picture(masks: Masks, classes: Classes) -> np.ndarray | Image.Image:
     """
     if classes.count == 1:
         return masks[0].astype(np.uint8) * np.uint8(255)
-    picture = Image.fromarray(classes.label_map(masks))
-    picture.putpalette(bytes(np.array([(0, 0, 0), *classes.colours], np.uint8)))
-    return picture
+    return label_map_picture(masks, classes)
 
 
 def write_nifti(target: Path, source: Source[Any], results: Results, classes: Classes) -> list[Path]:
@@ -130,9 +128,8 @@ def _pictures(
 
 
 def _class_names(classes: Classes) -> list[str]:
-    """Names of files, which differ whatever the classes are called."""
-    safe = (re.sub(r"[^\w.-]+", "_", name) for name in classes.names)
-    return [f"{k}-{name}" for k, name in enumerate(safe, start=1)]
+    """Names of files, in the order of the classes."""
+    return [f"{k}-{name}" for k, name in enumerate(classes.names, start=1)]
 
 
 def _write_volumes(

@@ -11,12 +11,12 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.class_pictures import class_overlay
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, write_json
 from monai_sam2unet.io import GivenWindow, Plane, Source
 from monai_sam2unet.io.anonymise import check_anonymiser
-from monai_sam2unet.io.capture import draw
 from monai_sam2unet.io.dicomseg import Algorithm, Fallback, SegmentationType
 from monai_sam2unet.io.writing import Masks, Results
 from monai_sam2unet.pictures import write_png
@@ -267,7 +267,7 @@ class _Overlays:
         numbered = self._folder / f"{frame.number:0{self._digits}d}.png"
         alone = self._folder.with_name(f"{self._folder.name}.png")
         file = numbered if self._digits else alone
-        write_png(file, draw(frame.pixels, masks, self._classes))
+        write_png(file, class_overlay(frame.pixels, masks, self._classes))
         self.files.append(file)
 
     def remove(self) -> None:
