@@ -106,6 +106,25 @@ def test_properties(pair, scale):
         assert surface(prediction, reference, 1)["nsd"] <= ours["nsd"]
 
 
+volumes = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6).flatmap(
+    lambda shape: st.tuples(hnp.arrays(bool, shape), hnp.arrays(bool, shape))
+)
+
+
+@settings(max_examples=60)
+@given(volumes, st.sampled_from([(1.0, 1.0, 1.0), (0.7, 1.9, 4.0)]), st.sampled_from([0, 1.5, 3]))
+def test_volumes_equal_distance_transforms_and_monai(pair, spacing, tolerance):
+    assume(pair[0].any() and pair[1].any())
+    ours = tuple(surface(*pair, tolerance, spacing).values())
+    assert ours == pytest.approx(by_distance_transform(*pair, tolerance, spacing), abs=1e-5)
+    p, r = (torch.from_numpy(mask)[None, None] for mask in pair)
+    with warnings.catch_warnings():  # MONAI warns of its own call
+        warnings.simplefilter("ignore", FutureWarning)
+        nsd = compute_surface_dice(p, r, [tolerance], include_background=True, spacing=spacing)
+        hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95, spacing=spacing)
+    assert ours == pytest.approx((nsd.item(), hd95.item()), abs=1e-5)
+
+
 def test_spacing_is_of_rows_and_columns():
     """Two rows down at 0.5 mm are 1 mm, two columns across at 2 mm are 4 mm."""
     down, across = square(12, 10), square(10, 12)
@@ -157,8 +176,14 @@ def test_spacing_must_make_sense(spacing):
         surface(square(1, 1), square(1, 1), spacing=spacing)
 
 
+def test_spacing_of_a_volume_has_three_numbers():
+    cube = np.ones((2, 2, 2), bool)
+    with pytest.raises(ValueError, match=r"spacing must be one or three numbers above 0"):
+        surface(cube, cube, spacing=(1.0, 1.0))
+
+
 def test_other_masks_are_refused():
-    with pytest.raises(ValueError, match=r"must be \(H, W\), got shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"must be \(H, W\) or \(X, Y, Z\), got shape \(4,\)"):
         surface([1, 0, 0, 1], [1, 0, 0, 1])
     with pytest.raises(ValueError, match="one shape"):
         surface(np.zeros((2, 3)), np.zeros((3, 2)))

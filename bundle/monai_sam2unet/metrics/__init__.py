@@ -35,6 +35,13 @@ from monai_sam2unet.metrics.summary import (
     summarize_classes,
 )
 from monai_sam2unet.metrics.surface import SURFACE_NAMES, Surface, surface
+from monai_sam2unet.metrics.volumes import (
+    VOLUME_COLUMNS,
+    VOLUME_FIGURES,
+    summarize_volumes,
+    volume_figures,
+    volume_set_figures,
+)
 from monai_sam2unet.metrics.weighted import weighted_f
 
 __all__ = [
@@ -44,6 +51,8 @@ __all__ = [
     "PROTOCOLS",
     "SIZES",
     "SURFACE_NAMES",
+    "VOLUME_COLUMNS",
+    "VOLUME_FIGURES",
     "CaseCurves",
     "ClassDiceMetric",
     "Confusion",
@@ -78,8 +87,11 @@ __all__ = [
     "size_of",
     "summarize",
     "summarize_classes",
+    "summarize_volumes",
     "surface",
     "threshold_dice",
     "threshold_iou",
+    "volume_figures",
+    "volume_set_figures",
     "weighted_f",
 ]

@@ -1,7 +1,8 @@
 """Protocol ``fixed``: distance between the outline of one mask and that of its reference.
 
 The outline of a mask is its pixels that touch, by one of their four sides, a pixel outside or the picture's
-edge. Both masks have the picture's original size. Distances are in pixels, or in mm where a spacing is given.
+edge; of a volume, its voxels that touch one by their six sides. Both masks have the original size of picture
+or volume. Distances are in pixels, or in mm where a spacing is given.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ SURFACE_NAMES = ("nsd", "hd95")
 """Figures of one case: NSD in [0, 1], higher is better; HD95 >= 0 in pixels or mm, lower is better."""
 
 
+_NUMBERS = {2: "two", 3: "three"}
+
+
 class Surface(TypedDict):
     """Figures of one case; NaN where a figure is undefined."""
 
@@ -47,12 +51,12 @@ def surface(
     outline to the other, in both directions (Metrics Reloaded), interpolated linearly.
 
     Args:
-        prediction: (H, W), bool or 0/1.
+        prediction: (H, W), or (X, Y, Z) of a volume, bool or 0/1.
         reference: same shape.
         tolerance: distance that is still right, in pixels, or in mm with a spacing. It should be what two
             experts differ by. We know of no such figure for polyps; 3 pixels is 0.6 % of the diagonal of a
             picture of 384x288, and the boundary benchmark of BSDS allows 0.75 %.
-        spacing: mm from one pixel to the next, one number or (rows, columns); pixels if None.
+        spacing: mm from one pixel to the next, one number or one for each axis; pixels if None.
 
     Returns:
         NSD in [0, 1], higher is better, and HD95, at least 0, lower is better. If the reference is empty,
@@ -67,9 +71,9 @@ def surface(
         {'nsd': 0.0, 'hd95': 4.0}
     """
     p, r = binary_pair(prediction, reference)
-    steps = _spacing(spacing)
-    if p.ndim != 2:
-        raise ValueError(f"prediction and reference must be (H, W), got shape {p.shape}")
+    if p.ndim not in (2, 3):
+        raise ValueError(f"prediction and reference must be (H, W) or (X, Y, Z), got shape {p.shape}")
+    steps = _spacing(spacing, p.ndim)
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ValueError(f"tolerance must be a finite number of at least 0, got {tolerance}")
     if not r.any():
@@ -88,17 +92,21 @@ def surface(
     )
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     """Bounding box of what is inside; MONAI's own way to crop takes longer than all the rest."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    inside = [
+        mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        for axis in range(mask.ndim)
+    ]
+    found = [np.flatnonzero(line) for line in inside]
+    return tuple(slice(places[0], places[-1] + 1) for places in found)
 
 
-def _spacing(spacing: float | Sequence[float] | None) -> tuple[float, float]:
-    """Spacing of rows and columns; 1 stands for pixels."""
+def _spacing(spacing: float | Sequence[float] | None, axes: int) -> tuple[float, ...]:
+    """Spacing along each axis; 1 stands for pixels."""
     if spacing is None:
-        return 1.0, 1.0
-    steps = (spacing, spacing) if isinstance(spacing, (int, float)) else tuple(spacing)
-    if len(steps) != 2 or not all(math.isfinite(step) and step > 0 for step in steps):
-        raise ValueError(f"spacing must be one or two numbers above 0 (mm), got {spacing}")
-    return steps[0], steps[1]
+        return (1.0,) * axes
+    steps = (spacing,) * axes if isinstance(spacing, (int, float)) else tuple(spacing)
+    if len(steps) != axes or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise ValueError(f"spacing must be one or {_NUMBERS[axes]} numbers above 0 (mm), got {spacing}")
+    return steps
