@@ -19,9 +19,12 @@ from scripts._run import run
 
 Rows = dict[str, dict[str, Any]]
 COUNTS = ("height", "width", "reference_pixels", "predicted_pixels")
-"""Columns that every version of metrics.csv has."""
+"""Columns that every version of metrics.csv of pictures has."""
 
-REFERENCE = ("height", "width", "reference_pixels", "lesions")
+VOLUME_COUNTS = ("reference_ml", "predicted_ml")
+"""Columns that metrics.csv of volumes has, and by which it is told."""
+
+REFERENCE = ("height", "width", "reference_pixels", "lesions", "reference_ml")
 """Columns that say nothing of the model: they must be equal."""
 
 SAME = ("tolerance", "spacing", "min_lesion_area")
@@ -72,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 def _read(folder: Path) -> Rows:
     """Rows of metrics.csv by case, numbers as such, NaN where a cell is empty."""
     from monai_sam2unet.errors import InputError
-    from monai_sam2unet.metrics import CASE_COLUMNS
+    from monai_sam2unet.metrics import CASE_COLUMNS, VOLUME_COLUMNS
 
     path = folder / "metrics.csv"
     try:
@@ -82,18 +85,20 @@ def _read(folder: Path) -> Rows:
         reason = getattr(e, "strerror", None) or "no text"
         raise InputError(f"{path}: cannot be read ({reason}); give the folder of an evaluation") from e
     rows: Rows = {}
+    columns: Sequence[str] = CASE_COLUMNS
+    counts: Sequence[str] = COUNTS
+    if table and VOLUME_COUNTS[0] in table[0]:
+        columns, counts = VOLUME_COLUMNS, VOLUME_COUNTS
     for number, cells in enumerate(table, start=2):
         try:
-            row: dict[str, Any] = {
-                name: float(cells[name] or "nan") for name in CASE_COLUMNS if name in cells
-            }
+            row: dict[str, Any] = {name: float(cells[name] or "nan") for name in columns if name in cells}
             row["group"], case = cells["group"], cells["case"]
             if "class" in cells:
                 row["class"], case = cells["class"], f"{case}, {cells['class']}"
             if "ignored_pixels" in cells:
                 row["ignored_pixels"] = float(cells["ignored_pixels"])
-            if not all(row[name] >= 0 for name in COUNTS):
-                raise ValueError(f"one of {', '.join(COUNTS)} is no number")
+            if not all(row[name] >= 0 for name in counts):
+                raise ValueError(f"one of {', '.join(counts)} is no number")
         except (KeyError, TypeError, ValueError) as e:
             raise InputError(f"{path}, line {number}: not as an evaluation writes it ({e})") from e
         if case in rows:
@@ -159,10 +164,11 @@ def _differences_of(cases: list[str], first: Rows, second: Rows) -> dict[str, di
     """Difference of each figure that both runs have of these cases; undefined ones are left out."""
     import numpy as np
 
-    from monai_sam2unet.metrics import paired_bootstrap, set_figures
+    from monai_sam2unet.metrics import paired_bootstrap, set_figures, volume_set_figures
 
+    figures = volume_set_figures if VOLUME_COUNTS[0] in first[cases[0]] else set_figures
     groups = [first[case]["group"] for case in cases]
-    one, other = (set_figures([rows[case] for case in cases]) for rows in (first, second))
+    one, other = (figures([rows[case] for case in cases]) for rows in (first, second))
     found: dict[str, dict[str, Any]] = {}
     for name, figure in one.items():
         if name not in other:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from monai_sam2unet.metrics import CASE_COLUMNS
+from monai_sam2unet.metrics import CASE_COLUMNS, VOLUME_COLUMNS
 from scripts import compare_runs
 
 # Six pictures of 10x10 of three patients, one without a lesion; Dice, HD95 and lesions found per picture.
@@ -182,3 +182,20 @@ def test_several_classes_are_compared_each_for_itself(tmp_path, call):
     assert found["dice (one)"]["difference"] == pytest.approx(0.1)  # as RUNS says
     assert found["dice (two)"]["difference"] == pytest.approx(-0.1)
     assert found["dice (one)"]["cases"] == found["dice (two)"]["cases"] == 5
+
+
+def test_runs_on_volumes(tmp_path, call):
+    """Two structures of three volumes; the second run is better by 0.1, and by 1 mm."""
+    for name, gain in (("a", 0), ("b", 0.1)):
+        rows = [
+            {
+                **dict.fromkeys(VOLUME_COLUMNS, 0.5), "case": f"v{i}", "group": f"v{i}", "class": label,
+                "dice": 0.5 + 0.1 * i + gain, "hd95": 4 - 10 * gain,
+            }
+            for i in range(3)
+            for label in ("head", "tail")
+        ]  # fmt: skip
+        write(tmp_path / name, rows, {"tolerance": 1})
+    status, said, _ = call(tmp_path / "a", tmp_path / "b")
+    assert status == 0 and "3 cases in 3 groups" in said
+    assert "dice (head) 0.6000 0.7000 +0.1000" in said and "hd95 (tail) 4.00 3.00 -1.00" in said

@@ -127,7 +127,7 @@ def _means(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         return
     for part, names in REPORT_PARTS.items():
         for name in names:
-            mean = summary[part][name]["mean"]
+            mean = summary.get(part, {}).get(name, {}).get("mean")  # a report of volumes has fewer
             if mean is not None:
                 yield name, mean
 
