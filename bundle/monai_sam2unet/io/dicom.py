@@ -157,6 +157,21 @@ class DicomSource(Source[DicomPlace]):
         for number, (place, stored) in enumerate(self._decode_all(), start=1):
             yield Frame(self._show(stored, place), number, place)
 
+    def values(self) -> Iterator[np.ndarray]:
+        """The values of each frame in the place of grey levels: Hounsfield units for CT.
+
+        Yields:
+            (H, W), real numbers, in the order of the frames.
+
+        Raises:
+            InputError: If a file is in colour or cannot be decoded.
+        """
+        for place, stored in self._decode_all():
+            colours = place.dataset.PhotometricInterpretation
+            if colours not in _GREY:
+                _refuse(place.path, f"is in colour ({colours}), expected grey values")
+            yield values_of(stored, grey_elements(place.dataset, place.number - 1))
+
     def _decode_all(self) -> Iterator[tuple[DicomPlace, np.ndarray]]:
         places = iter(self.places)
         for place in places:

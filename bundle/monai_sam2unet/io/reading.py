@@ -56,7 +56,7 @@ def read(
     """
     path, kind = Path(path), kind_of(path)
     if kind is Kind.FOLDER:
-        chosen = _choose(path, find_series(path), series)
+        chosen = choose_series(path, find_series(path), series)
         return DicomSource(path, list(chosen.files), window, list(chosen.headers))
     if kind is Kind.DICOM:
         return DicomSource(path, [path], window)
@@ -101,7 +101,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise
 
 
-def _choose(folder: Path, found: list[DicomSeries], uid: str | None) -> DicomSeries:
+def choose_series(folder: Path, found: list[DicomSeries], uid: str | None) -> DicomSeries:
     """The series of a folder that is meant."""
     if not found:
         raise InputError(f"{folder}: holds no DICOM pictures; give a folder with the files of a series")

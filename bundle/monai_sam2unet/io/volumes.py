@@ -138,13 +138,29 @@ def read_volume(
     Raises:
         InputError: If it cannot be read, or as `VolumeSource` says.
     """
+    values, affine = read_stored(path, kind)
+    return VolumeSource(path, kind, values, affine, plane, window)
+
+
+def read_stored(path: Path, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a volume file as stored, with their scaling applied, and its affine.
+
+    Args:
+        path: the file, of any name.
+        kind: NIFTI or NRRD.
+
+    Returns:
+        Values, (X, Y, Z) with or without further axes, and the affine, RAS+.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     try:
-        values, affine = _read_nifti(path) if kind is Kind.NIFTI else _read_nrrd(path)
+        return _read_nifti(path) if kind is Kind.NIFTI else _read_nrrd(path)
     except Exception as err:  # damaged headers, short data: each library raises its own, SimpleITK any
         raise InputError(
             f"{path}: is {kind.value}, and cannot be read ({' '.join(str(err).split())}); replace the file"
         ) from err
-    return VolumeSource(path, kind, values, affine, plane, window)
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:

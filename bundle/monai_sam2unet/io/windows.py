@@ -14,7 +14,7 @@ from pydicom.pixels import apply_windowing
 
 from monai_sam2unet.errors import InputError
 
-__all__ = ["WINDOWS", "GivenWindow", "Window", "find_window", "stretch", "windowed"]
+__all__ = ["WINDOWS", "GivenWindow", "Window", "find_window", "grey_levels", "stretch", "windowed"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,18 @@ def span(values: np.ndarray) -> tuple[float, float]:
     """Minimum and maximum of the finite values, (0, 0) if there are none."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def grey_levels(values: np.ndarray) -> np.ndarray:
+    """Grey levels from the smallest (0) to the greatest value (255).
+
+    Args:
+        values: numbers of any range.
+
+    Returns:
+        uint8, of the same shape.
+    """
+    return stretch(values, *span(values))
 
 
 def stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
