@@ -12,8 +12,9 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor, nn
 
 from monai_sam2unet.networks import SIZE_DIVISOR
+from monai_sam2unet.transforms import neighbours
 
-__all__ = ["AMP_TYPES", "PaddedInferer", "TiledInferer"]
+__all__ = ["AMP_TYPES", "PaddedInferer", "TiledInferer", "VolumeInferer"]
 
 AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Names of the precisions in which the network may compute."""
@@ -153,6 +154,67 @@ class TiledInferer(PaddedInferer):
         if self.normalise is None:
             return pictures
         return torch.stack([_plain(self.normalise(picture)) for picture in pictures])
+
+
+class VolumeInferer(PaddedInferer):
+    """Run the network on all slices of a volume, each with its neighbours as channels.
+
+    MONAI's ``SlidingWindowInferer`` goes through the slices, as its ``SliceInferer`` does, which knows no
+    neighbours. It is given a canvas without memory of its own: a volume with n channels would need n times
+    the memory.
+
+    Args:
+        slices: channels of the network: a slice in the middle, its neighbours on both sides, an odd number.
+            Beyond the ends of the volume the last slice is repeated.
+        input_size: side in pixels, or (height, width), that slices are resized to; their logits are resized
+            back.
+        batch_size: slices that the network computes at once.
+        amp: ``none``, ``bf16`` or ``fp16``.
+
+    Raises:
+        ValueError: if ``slices`` is no odd number above 0, or ``amp`` is unknown.
+    """
+
+    def __init__(
+        self, slices: int, input_size: int | Sequence[int], batch_size: int = 8, amp: str = "none"
+    ) -> None:
+        super().__init__(amp)
+        if slices < 1 or slices % 2 == 0:
+            raise ValueError(f"slices must be an odd number above 0, got {slices}")
+        self.slices = slices
+        self.size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+        self.batch_size = batch_size
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Compute logits in float32.
+
+        Args:
+            inputs: normalised volumes, (B, 1, H, W, D), the slices last.
+            network: gives one tensor at its input's size.
+            args: further arguments of the network.
+            kwargs: further named arguments of the network.
+
+        Returns:
+            Logits (B, C, H, W, D).
+        """
+        whole = super().__call__
+        volumes = _plain(inputs)
+        height, width, depth = volumes.shape[-3:]
+
+        def slices(canvas: Tensor, places: Sequence[Sequence[slice]]) -> Tensor:
+            """Logits of the slices at these places, (N, C, H, W, 1); of the canvas they are of no use."""
+            cut = [
+                volumes[place[0].start, 0, :, :, neighbours(place[4].start, self.slices, depth)]
+                for place in places
+            ]
+            pictures = torch.stack(cut).movedim(-1, 1)  # N slices H W
+            resized = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
+            logits = whole(resized, network, *args, **kwargs)
+            return F.interpolate(logits, (height, width), mode="bilinear")[..., None]
+
+        canvas = torch.zeros((), device=volumes.device).expand(len(volumes), 1, height, width, depth)
+        slider = SlidingWindowInferer((height, width, 1), self.batch_size, overlap=0, with_coord=True)
+        return _with_meta(slider(canvas, slices), inputs)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -267,10 +267,10 @@ def volumes(root: Path, begin: str, suffix: str = ".nii.gz") -> Path:
         ("own", "case", "decathlon_other"),
     ],
 )
-def test_decathlon_is_recognised_and_refused(root, begin, name, tmp_path):
+def test_decathlon_is_recognised_and_the_config_for_it_named(root, begin, name, tmp_path):
     folder = volumes(tmp_path / root, begin)
     assert detect(folder).name == name
-    with pytest.raises(InputError, match=rf"\({name}\): volumes .* are not read in this version. Write"):
+    with pytest.raises(InputError, match=rf"\({name}\): volumes .*configs/volume.json"):
         load_datalists(folder)
     with pytest.raises(InputError, match="volumes"):
         load_datalists(folder, dataset=name)

@@ -18,8 +18,17 @@ from monai_sam2unet.data.prepare import prepare_datalists
 from monai_sam2unet.data.results import ResultsFolder, result_kinds
 from monai_sam2unet.data.segmenting import PicturesToSegment
 from monai_sam2unet.data.shards import Shard
+from monai_sam2unet.data.slices import cut_slices
 from monai_sam2unet.data.sources import PictureSet, find_pictures, picture_set
 from monai_sam2unet.data.splits import split_by_group
+from monai_sam2unet.data.volumes import (
+    check_volumes,
+    class_names,
+    load_volumes,
+    prepare_volumes,
+    volumes_in,
+)
+from monai_sam2unet.data.volumes_to_segment import VolumesToSegment
 
 __all__ = [
     "LAYOUTS",
@@ -35,7 +44,11 @@ __all__ = [
     "PicturesToSegment",
     "ResultsFolder",
     "Shard",
+    "VolumesToSegment",
     "check_pairs",
+    "check_volumes",
+    "class_names",
+    "cut_slices",
     "detect",
     "draw_case",
     "ensure_demo",
@@ -45,13 +58,16 @@ __all__ = [
     "layout_named",
     "load_datalists",
     "load_joined",
+    "load_volumes",
     "pair_among",
     "pair_files",
     "pair_folders",
     "picture_set",
     "prepare_datalists",
+    "prepare_volumes",
     "result_kinds",
     "split_by_group",
     "unreadable",
+    "volumes_in",
     "write_demo",
 ]

@@ -42,6 +42,8 @@ class DataLists:
         rule: how the split came about.
         val_fraction: the share asked for.
         seed: of the split.
+        title: of the data set, for messages.
+        noun: what an item is, for messages.
     """
 
     dataset: str
@@ -53,11 +55,12 @@ class DataLists:
     val_fraction: float = 0.0
     seed: int = 0
     title: str = field(default="", compare=False)
+    noun: str = field(default="picture", compare=False)
 
     def summary(self) -> str:
         """One line for the log."""
         train, validation, test = len(self.train), len(self.validation), len(self.test)
-        counts = f"{train} training, {validation} validation, {test} test pictures"
+        counts = f"{train} training, {validation} validation, {test} test {self.noun}s"
         return f"{self.title or self.dataset}: {counts} ({self.rule})"
 
     def subset(self, name: str = "auto") -> list[Item]:
@@ -76,8 +79,8 @@ class DataLists:
             raise InputError(f"subset={name!r} is not known; known are auto, {', '.join(parts)}")
         items = parts[self.part(name)]
         if not items:
-            raise InputError(f"subset={name!r} holds no picture; there are {self.summary()}")
-        logger.info("Chosen part: %s, %s", self.part(name), counted(len(items), "picture"))
+            raise InputError(f"subset={name!r} holds no {self.noun}; there are {self.summary()}")
+        logger.info("Chosen part: %s, %s", self.part(name), counted(len(items), self.noun))
         return items
 
     def part(self, name: str) -> str:
@@ -261,7 +264,7 @@ def _check_entries(splits: Mapping[str, Sequence[Item]], path: Path, root: Path)
     if twice := [image for image, count in counts.items() if count > 1]:
         raise InputError(f"{path} lists {len(twice)} pictures more than once: {first_names(twice)}")
     files = [file for item in items for file in (item["image"], *label_files(item))]
-    if missing := [file for file in files if not os.path.isfile(file)]:
+    if missing := [file for file in files if not os.path.exists(file)]:
         raise InputError(
             f"{path} lists {len(missing)} files that are not there: {first_names(missing)}; "
             f"its paths are taken relative to dataset_dir={root}"

@@ -311,12 +311,11 @@ DRIVE = Layout(
 DECATHLON = tuple(
     Layout(
         f"decathlon_{name}", f"Medical Segmentation Decathlon, {folder}", "CC BY-SA 4.0",
-        "TaskNN_Name/{imagesTr,labelsTr,imagesTs}/*.nii.gz and dataset.json (not read in this version)",
+        "TaskNN_Name/{imagesTr,labelsTr,imagesTs}/*.nii.gz and dataset.json (by configs/volume.json)",
         stems=f"(?i){begin}[_a-z]*\\d+(_\\d+)?" if begin else "",
         folder_name=folder.lower().replace("_", "") if begin else "",
-        refused="volumes (.nii, .nii.gz) are not read in this version. Write the slices that you need as "
-        "pictures (PNG) into a folder images/, their masks (0 and 255) under the same names into masks/, "
-        "with a subfolder for each patient in both, and give that folder",
+        refused="volumes (.nii, .nii.gz) are trained on by slices. Give --config_file "
+        "\"['configs/train.json','configs/volume.json']\" (docs/volumes.md)",
     )
     for name, folder, begin in _DECATHLON_TASKS
 )  # fmt: skip

@@ -22,8 +22,8 @@ __all__ = ["RECORD", "ResultsFolder", "mask_folders", "probability_folders", "re
 logger = logging.getLogger(__name__)
 
 RECORD = "made_with.json"
-KINDS = ("masks", "probabilities", "overlays")
-"""Folders of results, as `SegmentationWriter` names them."""
+KINDS = ("masks", "probabilities", "overlays", "label_maps")
+"""Folders of results, as `SegmentationWriter` and `VolumeWriter` name them."""
 
 
 class ResultsFolder:

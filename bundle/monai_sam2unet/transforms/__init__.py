@@ -7,17 +7,37 @@ from monai_sam2unet.transforms.load import LoadPicture, LoadPictured
 from monai_sam2unet.transforms.multiscale import MultiScaleLoader
 from monai_sam2unet.transforms.resize import ResizeLikePillow, ResizeLikePillowd
 from monai_sam2unet.transforms.tiles import RandTilesd
+from monai_sam2unet.transforms.volumes import (
+    PLANE_CODES,
+    PLANE_DIRECTIONS,
+    ClassMasksd,
+    LoadSlicesd,
+    LoadVolumed,
+    label_values,
+    neighbours,
+    split_labels,
+    window_ends,
+)
 
 __all__ = [
     "CONTRASTS",
+    "PLANE_CODES",
+    "PLANE_DIRECTIONS",
+    "ClassMasksd",
     "ImproveContrast",
     "ImproveContrastd",
     "LabelServerMaskd",
     "LeaveOutIgnoredd",
     "LoadPicture",
     "LoadPictured",
+    "LoadSlicesd",
+    "LoadVolumed",
     "MultiScaleLoader",
     "RandTilesd",
     "ResizeLikePillow",
     "ResizeLikePillowd",
+    "label_values",
+    "neighbours",
+    "split_labels",
+    "window_ends",
 ]
