@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,16 @@ from monai_sam2unet.class_pictures import class_overlay, label_map_picture
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.data.results import mask_folders, probability_folders
 from monai_sam2unet.distributed import gathered, is_first
-from monai_sam2unet.files import make_folder, write_atomically, write_json
+from monai_sam2unet.files import make_folder, write_json
+from monai_sam2unet.handlers.reporting import (
+    draw_panels,
+    in_words,
+    jsonable,
+    mean_dice,
+    thirds,
+    title,
+    write_rows,
+)
 from monai_sam2unet.io import open_image
 from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize, summarize_classes
 from monai_sam2unet.metrics.summary import SPECK
@@ -110,12 +116,7 @@ class CaseReport:
         summary = self.summary()
         ignored = ("ignored_pixels",) if any("ignored_pixels" in row for row in self.rows) else ()
         columns = ("case", "group", *(("class",) if self.several else ()), *CASE_COLUMNS, *ignored)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            writer.writerow({name: _cell(row[name]) for name in columns})
-        write_atomically(self.output_dir / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        write_rows(self.output_dir / "metrics.csv", self.rows, columns)
         write_json(self.output_dir / "summary.json", summary)
         self._draw()
         self._log(summary)
@@ -123,7 +124,7 @@ class CaseReport:
     def summary(self) -> dict[str, Any]:
         """What is known of the run, and its figures with 95 % bootstrap intervals; None where undefined."""
         clustered = len({row["group"] for row in self.rows}) < len(self.pictures)
-        figures: dict[str, Any] = _jsonable((summarize_classes if self.several else summarize)(self.rows))
+        figures: dict[str, Any] = jsonable((summarize_classes if self.several else summarize)(self.rows))
         named = {"classes": list(self.classes.names), "activation": self.classes.activation}
         return {
             **self.settings,
@@ -157,8 +158,8 @@ class CaseReport:
                 own["without_reference"]["false_alarm_rate"]["mean"],
             )
             false = f"; false alarms on {100 * alarms:.1f} % of {empty} cases without it" if empty else ""
-            logger.info("%-*s  Dice %s%s", width, name, _interval(own["with_reference"]["dice"]), false)
-        logger.info("Dice, mean over classes: %s", _interval(summary["mean_over_classes"]["dice"]))
+            logger.info("%-*s  Dice %s%s", width, name, in_words(own["with_reference"]["dice"]), false)
+        logger.info("Dice, mean over classes: %s", in_words(summary["mean_over_classes"]["dice"]))
 
     def _log_one(self, summary: dict[str, Any]) -> None:
         """Say the figures of one structure."""
@@ -166,11 +167,11 @@ class CaseReport:
         if positive["cases"]:
             unit = summary["unit_of_distances"]
             for name in OVERLAP_NAMES:
-                logger.info("%-11s %s", name, _interval(positive[name]))
-            logger.info("%-11s %s, within %g %s", "nsd", _interval(positive["nsd"]), self.tolerance, unit)
+                logger.info("%-11s %s", name, in_words(positive[name]))
+            logger.info("%-11s %s, within %g %s", "nsd", in_words(positive["nsd"]), self.tolerance, unit)
             logger.info(
                 "%-11s %s, in %s; %d more have no prediction",
-                "hd95", _interval(positive["hd95"], 2), unit, positive["hd95"]["cases_without_prediction"],
+                "hd95", in_words(positive["hd95"], 2), unit, positive["hd95"]["cases_without_prediction"],
             )  # fmt: skip
             self._log_lesions(summary)
         if self.rows:
@@ -199,18 +200,16 @@ class CaseReport:
         """Draw the best, median and worst cases by Dice in one figure."""
         names, dice = (
             [rows[0]["case"] for rows in self._cases()],
-            [_mean_dice(rows) for rows in self._cases()],
+            [mean_dice(rows) for rows in self._cases()],
         )
         scored = [i for i, value in enumerate(dice) if not np.isnan(value)]
         order = sorted(scored, key=lambda i: (-dice[i], names[i]))
         if not order:
             logger.warning("No case has a reference with foreground: no figure of best and worst cases")
             return
-        n = min(self.shown, len(order))
-        middle = max(0, min(len(order) - n, (len(order) - n + 1) // 2))
-        rows = {"best": order[:n], "median": order[middle : middle + n], "worst": order[-n:]}
+        rows = thirds(order, self.shown)
         panels = {k: [self._panel(i, dice[i]) for i in v] for k, v in rows.items()}
-        _figure(self.output_dir / "cases.png", panels, self._key())
+        draw_panels(self.output_dir / "cases.png", panels, self._key())
 
     def _key(self) -> str:
         """What the colours of the figure mean."""
@@ -224,12 +223,11 @@ class CaseReport:
         shape = (2, self.classes.count, row["height"], row["width"])
         bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=int(np.prod(shape)))
         predictions, references = bits.reshape(shape).astype(bool)
-        name = row["case"].rsplit("/", 1)[-1]
-        title = f"{name if len(name) <= 24 else name[:23] + '…'}  Dice {dice:.3f}"
+        heading = title(row["case"], dice)
         picture = np.asarray(open_image(path))
         if self.several:
-            return title, class_overlay(picture, predictions, self.classes, references)
-        return title, overlay(picture, predictions[0], references[0])
+            return heading, class_overlay(picture, predictions, self.classes, references)
+        return heading, overlay(picture, predictions[0], references[0])
 
 
 class SegmentationWriter:
@@ -299,53 +297,3 @@ class SegmentationWriter:
     def _write(self, folder: str, name: str, picture: np.ndarray | Image.Image) -> None:
         """Write one PNG."""
         write_png(self.output_dir / folder / name, picture)
-
-
-def _mean_dice(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Mean Dice over the classes that a case has; NaN if it has none."""
-    values = [row["dice"] for row in rows if not np.isnan(row["dice"])]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _figure(path: Path, rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], key: str) -> None:
-    """Draw rows of titled pictures into one PNG."""
-    # not pyplot: it keeps figures and chooses a window system
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = max(len(panels) for panels in rows.values())
-    figure = Figure(figsize=(3.2 * columns + 0.4, 3.1 * len(rows) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (label, panels) in zip(axes, rows.items(), strict=True):
-        for axis in line:
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.set_frame_on(False)
-        line[0].set_ylabel(label, fontsize=13)
-        for axis, (title, picture) in zip(line, panels, strict=False):
-            axis.imshow(picture)
-            axis.set_title(title, fontsize=8)
-    figure.suptitle(key, fontsize=10)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
-
-
-def _cell(value: Any) -> Any:
-    """A CSV cell: empty where undefined, six decimals for figures."""
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.6f}"
-    return value
-
-
-def _interval(figure: Mapping[str, Any], decimals: int = 4) -> str:
-    """A mean with its interval and number of cases, for the log."""
-    mean, low, high = (float("nan") if figure[k] is None else figure[k] for k in ("mean", "low", "high"))
-    numbers = f"{mean:.{decimals}f}  (95 % interval {low:.{decimals}f} to {high:.{decimals}f}, "
-    return f"{numbers}{figure['cases']} cases)"
-
-
-def _jsonable(value: Any) -> Any:
-    """JSON has no NaN: None stands for undefined, at any depth."""
-    if isinstance(value, Mapping):
-        return {k: _jsonable(v) for k, v in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
