@@ -138,6 +138,27 @@ CASES = [
     ("tile", [-32, 512.0, "512", None, True], WHOLE0, [0, 32, 512]),
     ("overlap", [-0.1, 0.95, 1, "0.25", None, True], "a number from 0 to 0.9", [0, 0.25, 0.9]),
     ("skip_finished", ["yes", 1, None], YES_OR_NO, [True, False, "true", "False"]),
+    (
+        "plane",
+        ["oblique", "", None, 0, ["axial"]],
+        "one of axial, coronal, sagittal (a model that was trained with volume.json notes it)",
+        ["axial", "coronal", "sagittal"],
+    ),
+    ("slices", [0, 2, -1, 3.0, "3", True, None], "an odd number above 0", [1, 3, 7]),
+    (
+        "window",
+        ["chest", [50], [50, 0], "50", 5, None, ["a", "b"]],
+        "a name (abdomen, angio, bone, brain, liver, lung, mediastinum, spine, stroke, subdural, "
+        "temporal_bone), [centre, width], or '' for percentiles",
+        ["", "liver", [50, 400], (40.5, 80)],
+    ),
+    (
+        "percentiles",
+        [[99, 1], [0], [0, 101], [-1, 50], "0,100", 5, None, [1, 1]],
+        "two numbers from 0 to 100, the smaller first",
+        [[0, 100], [0.5, 99.5]],
+    ),
+    ("empty_share", [-0.1, 1, "0.2", None], "a number from 0 to below 1", [0, 0.5]),
 ]
 REFUSED = [(name, value, words) for name, values, words, _ in CASES for value in values]
 TAKEN = [(name, value) for name, _, _, values in CASES for value in values]

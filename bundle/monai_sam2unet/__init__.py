@@ -20,6 +20,7 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.losses import StructureLoss
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.prediction import predict
+from monai_sam2unet.volume_prediction import predict_volume
 
 __version__ = "0.4.0"
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "metrics",
     "networks",
     "predict",
+    "predict_volume",
     "settings",
     "transforms",
 ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 
-_OF_VOLUMES = "neighbours"  # setting that a training on slices of volumes notes
+_OF_VOLUMES = "plane"  # setting that a training on slices of volumes notes
 
 __all__ = ["Segmented", "Segmenter", "predict"]
 
@@ -67,7 +67,7 @@ def predict(
         >>> mask = probability >= 0.5  # doctest: +SKIP
     """
     check_settings(device, tile=tile or 0, overlap=overlap)
-    root = Path(bundle_root) if bundle_root is not None else _bundle_root()
+    root = Path(bundle_root) if bundle_root is not None else find_bundle()
     path = Path(model if model is not None else model_to_use(root / "models", root))
     stamp = path.stat().st_mtime_ns if path.is_file() else 0  # a model trained anew is loaded anew
     folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
@@ -131,7 +131,7 @@ class Segmenter:
         given = {"batch_size": batch_size, "threshold": threshold, "tile": tile}
         given = {name: value for name, value in given.items() if value is not None}
         check_settings(device, overlap=overlap, **given)
-        root = Path(bundle_root) if bundle_root is not None else _bundle_root()
+        root = Path(bundle_root) if bundle_root is not None else find_bundle()
         self.model = Path(model if model is not None else model_to_use(root / "models", root))
         parser = _parser(root, self.model)
         parser.update({"device": str(device), "overlap": overlap, **given})
@@ -227,7 +227,7 @@ def _classes(settings: Mapping[str, Any], channels: int) -> Classes:
     return Classes.of([f"class {k}" for k in range(1, channels + 1)])
 
 
-def _bundle_root() -> Path:
+def find_bundle() -> Path:
     """The checkout that this package is installed from, or the current folder."""
     for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
         if (folder / "configs" / "inference.json").is_file():

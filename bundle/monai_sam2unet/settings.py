@@ -15,17 +15,19 @@ from monai_sam2unet.data.shards import FORM, is_shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.handlers.key_metric import check_key_figure
 from monai_sam2unet.inferers import AMP_TYPES
+from monai_sam2unet.io import WINDOWS, find_window
 from monai_sam2unet.labels import label_problems
 from monai_sam2unet.losses import LOSSES
 from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
 from monai_sam2unet.networks.tuning import TUNINGS
 from monai_sam2unet.networks.weights import PARTS
-from monai_sam2unet.transforms.contrast import CONTRASTS
+from monai_sam2unet.transforms import CONTRASTS, PLANE_CODES
 
 __all__ = ["check_settings", "choose_device", "flag"]
 
 logger = logging.getLogger(__name__)
+
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -76,6 +78,17 @@ def _is_list(v: Any, fits: Callable[[Any], bool]) -> bool:
 
 def _is_colour(v: Any) -> bool:
     return _is_list(v, lambda c: _is_whole(c) and 0 <= c <= 255) and len(v) == 3
+
+
+def _percentiles(v: Any) -> bool:
+    return _is_list(v, _is_number) and len(v) == 2 and 0 <= v[0] < v[1] <= 100
+
+
+def _window(v: Any) -> bool:
+    try:
+        return v == "" or bool(find_window(tuple(v) if isinstance(v, list) else v))
+    except InputError:
+        return False
 
 
 def _is_whole(v: Any) -> bool:
@@ -158,6 +171,14 @@ RULES: dict[str, Rule] = {
     "overlap": (lambda v: _is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
     "shard": (is_shard, FORM),
     "skip_finished": (_is_flag, "true or false"),
+    "plane": (
+        lambda v: v in tuple(PLANE_CODES),
+        f"one of {', '.join(PLANE_CODES)} (a model that was trained with volume.json notes it)",
+    ),
+    "slices": (lambda v: _is_whole(v) and v > 0 and v % 2 == 1, "an odd number above 0"),
+    "window": (_window, f"a name ({', '.join(WINDOWS)}), [centre, width], or '' for percentiles"),
+    "percentiles": (_percentiles, "two numbers from 0 to 100, the smaller first"),
+    "empty_share": (_fraction, "a number from 0 to below 1"),
 }
 """For each setting: whether a value is fit, and what is expected in words."""
 
@@ -220,7 +241,22 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
             check_key_figure(values["protocol"], values["key_metric"])
         except InputError as e:
             problems.append(str(e))
+    problems += _volume_problems(values) if "plane" in values else []
     return problems + (_class_problems(values) if "classes" in values else [])
+
+
+def _volume_problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with settings of volumes that are right each for itself."""
+    problems = []
+    slices = values.get("slices", 1)
+    if values.get("in_channels", slices) != slices:
+        problems.append(f"in_channels must be slices, {slices}, got {values['in_channels']}; give --slices")
+    if (values.get("protocol", "fixed"), values.get("key_metric", "dice")) != ("fixed", "dice"):
+        problems.append("protocol must be fixed and key_metric dice with volumes")
+    if values.get("tile", 0) or values.get("contrast", "none") != "none":
+        problems.append("tile and contrast are for pictures, leave them out with volumes; grey levels of "
+                        "volumes are set by window and percentiles")  # fmt: skip
+    return problems
 
 
 def _class_problems(values: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,8 @@ MODALITIES = ("xray", "ultrasound", "skin", "retina")
 OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong", "multiclass", *MODALITIES)
 PROCESSES = {"multi_gpu_train": ("train",), "multi_gpu_evaluate": ("train", "evaluate")}
 """Overlays for several processes, and what they are laid over."""
+VOLUMES = {"volume": ("train",), "volume_evaluate": ("train", "volume")}
+"""Overlays for volumes, and what they are laid over; volume_inference.json is whole."""
 # derived by the configs from the settings, not meant to be set
 DERIVED = {"imports", "_desc_", "torch_device", "settings", "datalists", "model_settings", "architecture",
            "network_size", "reading"}  # fmt: skip
@@ -41,6 +43,34 @@ def test_monai_finds_every_required_property(workflow, tmp_path, trained, run_id
 
 def test_network_definition_is_the_same_for_training_and_inference(bundle_root):
     assert read(bundle_root, "train")["network_def"] == read(bundle_root, "inference")["network_def"]
+
+
+def test_volumes_have_the_same_network_and_are_read_as_in_their_validation(bundle_root):
+    volume, inference = read(bundle_root, "volume"), read(bundle_root, "volume_inference")
+    assert inference["network_def"] == read(bundle_root, "inference")["network_def"]
+    for part in ("grey_levels", "validate#inferer"):
+        assert inference[part.removeprefix("validate#")] == volume[part]
+    load, *steps, masks = volume["validate#preprocessing"]["transforms"]
+    own_load, *own_steps = inference["preprocessing"]["transforms"]
+    assert own_steps == steps and own_load == {**load, "label_key": None}
+    assert masks["_target_"] == "ClassMasksd"
+    *steps, ignored = volume["validate#postprocessing"]["transforms"]
+    told = json.dumps(inference["postprocessing"]["transforms"])
+    assert json.loads(told.replace("@preprocessing", "@validate#preprocessing")) == steps
+    assert ignored["_target_"] == "LeaveOutIgnoredd"
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_overlays_for_volumes_change_parts_that_are_there(bundle_root, name):
+    """Each part that they set belongs to one of the configs below."""
+    below: dict = {}
+    for base in VOLUMES[name]:
+        below |= read(bundle_root, base)
+    for key in read(bundle_root, name):
+        part = below
+        for step in key.split("#")[:-1]:
+            part = part[step]
+        assert isinstance(part, dict)
 
 
 def test_validation_reads_pictures_as_inference_does(bundle_root):
@@ -85,7 +115,9 @@ def test_metadata(bundle_root):
         assert pins[package] == version
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES])
+@pytest.mark.parametrize(
+    "name", [*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES, *VOLUMES, "volume_inference"]
+)
 def test_every_setting_is_documented_with_its_default(bundle_root, name):
     text = (bundle_root / "docs" / "configs.md").read_text()
     config = read(bundle_root, name)
@@ -125,7 +157,7 @@ def test_overlays_of_modalities_are_the_strong_recipe_with_what_differs(bundle_r
 
 def test_every_overlay_is_known_here(bundle_root):
     names = {path.stem for path in (bundle_root / "configs").glob("*.json")} - {"metadata"}
-    assert names == {*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES}
+    assert names == {*CONFIGS, *OVERLAYS, *INFERENCE_OVERLAYS, *PROCESSES, *VOLUMES, "volume_inference"}
 
 
 @pytest.mark.parametrize("name", PROCESSES)

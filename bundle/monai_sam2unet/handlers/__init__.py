@@ -8,6 +8,7 @@ from monai_sam2unet.handlers.model_settings import model_settings
 from monai_sam2unet.handlers.progress import CaseProgress, TensorBoardOverlays, TrainingProgress
 from monai_sam2unet.handlers.tracking import complete_tracking
 from monai_sam2unet.handlers.training import EarlyStop, EpochSeed, GradientClip, NumericalGuard
+from monai_sam2unet.handlers.volumes import VolumeReport, VolumeWriter
 
 __all__ = [
     "CaseProgress",
@@ -21,6 +22,8 @@ __all__ = [
     "TensorBoardOverlays",
     "TrainingCheckpoints",
     "TrainingProgress",
+    "VolumeReport",
+    "VolumeWriter",
     "WeightAverage",
     "complete_tracking",
     "key_metric",

@@ -9,7 +9,6 @@ from monai_sam2unet.transforms.resize import ResizeLikePillow, ResizeLikePillowd
 from monai_sam2unet.transforms.tiles import RandTilesd
 from monai_sam2unet.transforms.volumes import (
     PLANE_CODES,
-    PLANE_DIRECTIONS,
     ClassMasksd,
     LoadSlicesd,
     LoadVolumed,
@@ -22,7 +21,6 @@ from monai_sam2unet.transforms.volumes import (
 __all__ = [
     "CONTRASTS",
     "PLANE_CODES",
-    "PLANE_DIRECTIONS",
     "ClassMasksd",
     "ImproveContrast",
     "ImproveContrastd",

@@ -26,7 +26,6 @@ from monai_sam2unet.labels import LabelReader
 
 __all__ = [
     "PLANE_CODES",
-    "PLANE_DIRECTIONS",
     "ClassMasksd",
     "LoadSlicesd",
     "LoadVolumed",
@@ -39,13 +38,6 @@ __all__ = [
 PLANE_CODES = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPL"}
 """Where rows, columns and slices of a plane run, for MONAI's ``Orientationd``: as `monai_sam2unet.io.read`
 shows slices, an axial one with the patient's right at the left and the front at the top."""
-
-PLANE_DIRECTIONS = {
-    "axial": ("front-back", "left-right"),
-    "coronal": ("head-feet", "left-right"),
-    "sagittal": ("head-feet", "front-back"),
-}
-"""What a flip of the rows, and of the columns, exchanges in the patient."""
 
 
 def neighbours(index: int, count: int, depth: int) -> list[int]:
