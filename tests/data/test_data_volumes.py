@@ -62,6 +62,13 @@ def test_pictures_configs_name_the_config_for_volumes(decathlon):
         load_datalists(decathlon)
 
 
+def test_a_training_on_pictures_names_the_config_for_volumes(tmp_path):
+    for folder in ("images", "masks"):
+        save(tmp_path / folder / "a.nii.gz", phantom(1)[1])
+    with pytest.raises(InputError, match=r"images holds no picture .*holds volumes, .*configs/volume\.json"):
+        load_datalists(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("image", "label"),
     [

@@ -11,6 +11,7 @@ from monai_sam2unet.io import DICOM_SUFFIXES, is_dicom
 from monai_sam2unet.pictures import PICTURE_SUFFIXES
 
 LISTED_SUFFIXES = PICTURE_SUFFIXES + DICOM_SUFFIXES
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 
 
 def _is_picture_name(name: str) -> bool:

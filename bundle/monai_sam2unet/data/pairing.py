@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from monai_sam2unet.data.listing import LISTED_SUFFIXES, pictures_in
+from monai_sam2unet.data.listing import LISTED_SUFFIXES, VOLUME_SUFFIXES, pictures_in
 from monai_sam2unet.data.naming import counted, first_names, log_all
 from monai_sam2unet.errors import InputError
 
@@ -249,7 +249,9 @@ def _kept(folder: Path, keep: str, what: str = "pictures") -> list[Path]:
     kept = [file for file in files if fnmatchcase(file.stem.lower(), keep.lower() or "*")]
     if not kept:
         named = f"called {keep}" if files else f"({', '.join(LISTED_SUFFIXES)})"
-        raise InputError(f"{folder} holds no picture {named}")
+        volumes = any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in folder.rglob("*"))
+        hint = "; it holds volumes, for which configs/volume.json is laid over train.json" if volumes else ""
+        raise InputError(f"{folder} holds no picture {named}{hint}")
     if len(kept) < len(files):
         logger.info("%s: %d %s not called %s are left out", folder, len(files) - len(kept), what, keep)
     return kept

@@ -20,7 +20,7 @@ from monai_sam2unet.data.datalist import DataLists, Item, load_datalists
 from monai_sam2unet.data.datasets import is_layout, locate, read_json
 from monai_sam2unet.data.joining import Folders, folders_of, join_datalists
 from monai_sam2unet.data.layouts import DECATHLON, FOLDERS, SPLIT_FOLDERS, Part
-from monai_sam2unet.data.listing import Listing
+from monai_sam2unet.data.listing import VOLUME_SUFFIXES, Listing
 from monai_sam2unet.data.naming import counted, first_names, label_files
 from monai_sam2unet.data.pairing import KNOWN_AFFIXES, PairingError
 from monai_sam2unet.data.splits import check_fraction, split_by_group
@@ -35,7 +35,6 @@ __all__ = ["check_volumes", "class_names", "load_volumes", "prepare_volumes", "v
 
 logger = logging.getLogger(__name__)
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 EXAMPLE = (
     "imagesTr/a.nii.gz and labelsTr/a.nii.gz, or images/a.nii.gz and labels/a.nii.gz (also .nii, .nrrd, and "
     "as a volume a folder with a DICOM series), also below train/, val/ and test/"
