@@ -40,6 +40,11 @@ def test_a_legend_names_each_colour():
     assert Classes.of([f"c{k}" for k in range(7)]).legend().endswith("Blue: c6.")
 
 
+def test_names_of_any_language_are_taken():
+    names = ("T", "Leber", "опухоль", "grade 3.5", "non-neoplastic", "肝臓", "left_lung")
+    assert Classes.of(names).names == names
+
+
 @pytest.mark.parametrize(
     ("names", "activation", "message"),
     [
@@ -47,8 +52,8 @@ def test_a_legend_names_each_colour():
         (["a", " "], "sigmoid", "names that differ"),
         (["a", 2], "sigmoid", "names that differ"),
         ([f"c{k}" for k in range(MOST_CLASSES + 1)], "sigmoid", "1 to 254 names, got 255"),
-        (["left/right"], "sigmoid", r"names that folders may have, .* got \['left/right'\]"),
-        (["a", "..", "b "], "sigmoid", r"at either end, got \['\.\.', 'b '\]"),
+        (["left/right", "core (T1)"], "sigmoid", r"names of letters, .* got \['left/right', 'core \(T1\)'\]"),
+        (["a", "..", "b "], "sigmoid", r"spaces between these, got \['\.\.', 'b '\]"),
         (["Liver", "liver"], "sigmoid", r"differ in more than capitals, got \['Liver', 'liver'\]"),
         ("liver", "sigmoid", r"a list of names such as .*, got 'liver'"),
         (["a"], "relu", "one of sigmoid, softmax, got 'relu'"),

@@ -31,8 +31,8 @@ _COLOURS = (
 )  # fmt: skip
 _WORDS = ("Blue", "Orange", "Green", "Purple", "Red", "Dark blue")
 
-# Results of a class may lie in a folder of its name, on any file system.
-_UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^[. ]|[. ]$')
+# Results of a class may lie in a folder of its name, on any file system, and its figures bear it in MLflow.
+_FIT = re.compile(r"[\w-]([\w. -]*[\w-])?")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Classes:
         names = self.names
         if not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) < len(names):
             raise InputError(f"classes must be names that differ, got {list(names)}; the background is none")
-        if unfit := [name for name in names if _UNFIT.search(name)]:
+        if unfit := [name for name in names if not _FIT.fullmatch(name)]:
             raise InputError(
-                'classes must be names that folders may have, without / \\ : * ? " < > | and no dot or space '
-                f"at either end, got {unfit}"
+                "classes must be names of letters, digits, - and _, with dots and spaces between these, got "
+                f"{unfit}"
             )
         if len({name.lower() for name in names}) < len(names):
             raise InputError(f"classes must differ in more than capitals, got {list(names)}")

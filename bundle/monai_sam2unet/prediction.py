@@ -56,7 +56,7 @@ def predict(
 
     Returns:
         Probability of the foreground in [0, 1], (H, W), of the picture's own size as a viewer shows it;
-        (K, H, W) for a network with ``K`` > 1 outputs.
+        of several classes (K, H, W), without the background.
 
     Raises:
         InputError: if the picture or the model cannot be read, or ``tile`` or ``overlap`` is out of its

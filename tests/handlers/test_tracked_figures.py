@@ -19,8 +19,8 @@ def row(found, label):
 
 
 def test_figures_of_several_classes_have_their_names():
-    rows = [row(5, "a"), row(10, "b (left)")]
+    rows = [row(5, "a"), row(10, "b left")]
     found = dict(_means(summarize_classes(rows)))
     assert found["dice"] == pytest.approx((10 / 15 + 1) / 2)  # by hand
-    assert (found["dice_a"], found["dice_b _left_"]) == (pytest.approx(10 / 15), 1)
+    assert (found["dice_a"], found["dice_b left"]) == (pytest.approx(10 / 15), 1)
     assert dict(_means(summarize(rows[:1])))["dice"] == pytest.approx(10 / 15)

@@ -122,8 +122,7 @@ def _means(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         means = ((name, figure["mean"]) for name, figure in summary["mean_over_classes"].items())
         yield from ((name, mean) for name, mean in means if mean is not None)
         for label, own in summary["by_class"].items():
-            plain = re.sub(r"[^\w. -]", "_", label)  # MLflow takes no other signs in names
-            yield from ((f"{name}_{plain}", mean) for name, mean in _means(own))
+            yield from ((f"{name}_{label}", mean) for name, mean in _means(own))
         return
     for part, names in REPORT_PARTS.items():
         for name in names:

@@ -25,7 +25,7 @@ __all__ = ["Training"]
 
 logger = logging.getLogger(__name__)
 
-FROM_MODEL = ("input_size", "threshold", "mask_resize", "tuning", "lora_rank", "lora_alpha")
+FROM_MODEL = ("input_size", "classes", "threshold", "mask_resize", "tuning", "lora_rank", "lora_alpha")
 """Settings of the model's own training that the next one goes on with, beside its architecture."""
 
 OFFERED = {"learning_rate": 1e-4, "batch_size": 12}
