@@ -109,10 +109,8 @@ class CaseReport:
         cases = gathered(list(zip(self._cases(), self.pictures, strict=True)))
         if not is_first():
             return
-        self.rows, self.pictures = (
-            [row for rows, _ in cases for row in rows],
-            [picture for _, picture in cases],
-        )
+        self.rows = [row for rows, _ in cases for row in rows]
+        self.pictures = [picture for _, picture in cases]
         summary = self.summary()
         ignored = ("ignored_pixels",) if any("ignored_pixels" in row for row in self.rows) else ()
         columns = ("case", "group", *(("class",) if self.several else ()), *CASE_COLUMNS, *ignored)
