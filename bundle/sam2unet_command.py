@@ -150,7 +150,7 @@ def _outcomes(args: argparse.Namespace, console: Console) -> tuple[list[Outcome]
     """What became of all inputs, and what is told of the model."""
     from monai_sam2unet import __version__
     from monai_sam2unet.io import find_window
-    from monai_sam2unet.io.dicomseg import Algorithm
+    from monai_sam2unet.io.identity import Algorithm
     from monai_sam2unet.networks.weights.pretrained import sha256_of
     from monai_sam2unet.segment import Options, Outcome, find_units, segment
 

@@ -25,7 +25,8 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.io import read, write_nifti
 from monai_sam2unet.io.anonymise import anonymise, check_anonymiser
 from monai_sam2unet.io.capture import write_capture
-from monai_sam2unet.io.dicomseg import Algorithm, check_dicomseg, write_dicomseg, write_frame_segmentations
+from monai_sam2unet.io.dicomseg import check_dicomseg, write_dicomseg, write_frame_segmentations
+from monai_sam2unet.io.identity import Algorithm
 from tests.io.phantoms import colours, item, write
 from tests.io.test_writing import EXCLUSIVE, ONE, OVERLAPPING, bright
 

@@ -19,7 +19,7 @@ from monai_sam2unet.classes import Classes
 from monai_sam2unet.files import write_atomically
 from monai_sam2unet.io.anonymise import anonymise
 from monai_sam2unet.io.dicom import DicomSource
-from monai_sam2unet.io.dicomseg import MANUFACTURER, Algorithm, may_be_empty
+from monai_sam2unet.io.identity import MANUFACTURER, Algorithm, may_be_empty
 from monai_sam2unet.io.writing import Results
 
 __all__ = ["write_capture"]

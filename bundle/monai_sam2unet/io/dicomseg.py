@@ -7,15 +7,11 @@ Patient and study are the source's, unchanged; series and object are new, and re
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -26,18 +22,16 @@ from monai_sam2unet.files import write_atomically
 from monai_sam2unet.io.anonymise import anonymise
 from monai_sam2unet.io.coding import PRIVATE_SCHEME, coded, private_scheme
 from monai_sam2unet.io.dicom import DicomPlace, DicomSource, frames_of
-from monai_sam2unet.io.geometry import plane_of
+from monai_sam2unet.io.identity import MANUFACTURER, Algorithm, has_plane, lacking, prepared
 from monai_sam2unet.io.source import Source
 from monai_sam2unet.io.writing import Masks, Results
 
 __all__ = [
     "FALLBACKS",
     "SEGMENTATION_TYPES",
-    "Algorithm",
     "Fallback",
     "SegmentationType",
     "check_dicomseg",
-    "lacking",
     "obstacle",
     "write_dicomseg",
     "write_frame_segmentations",
@@ -48,37 +42,6 @@ SEGMENTATION_TYPES: tuple[SegmentationType, ...] = get_args(SegmentationType)
 
 Fallback = Literal["error", "frames", "secondary-capture"]
 FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
-
-MANUFACTURER = "monai-sam2unet"
-
-_IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-# Type 2 of the Patient and Study modules: may be empty, and are missing from files all the same.
-_MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """What made the masks, for the object's algorithm identification.
-
-    Attributes:
-        model: name of the model's file.
-        sha256: of that file.
-        version: of this package.
-    """
-
-    model: str
-    sha256: str
-    version: str
 
 
 def obstacle(source: Source[Any]) -> str | None:
@@ -101,13 +64,13 @@ def obstacle(source: Source[Any]) -> str | None:
     first = source.places[0]
     if 1 < len(files) < len(source):
         return "it is several files, some of which have several frames"
-    if len(source) > 1 and not all(_has_plane(place) for place in source.places):
+    if len(source) > 1 and not all(has_plane(place) for place in source.places):
         return "its frames have no place in a common frame of reference"
     if len(source) > 1 and len(files) == 1:
         return None
     try:
         shape = (1, int(first.dataset.Rows), int(first.dataset.Columns), 1)
-        _segmentation([_prepared(first)], np.ones(shape, np.uint8), Classes.of([]), Algorithm("", "", ""))
+        _segmentation([prepared(first)], np.ones(shape, np.uint8), Classes.of([]), Algorithm("", "", ""))
     except InputError as err:
         return str(err)
     return None
@@ -170,7 +133,7 @@ def write_dicomseg(
     stacked = _stacked(source, results, classes)
     files = {place.path: place for place in source.places}
     made = _segmentation(
-        [_prepared(place) for place in files.values()], stacked, classes, algorithm, segmentation_type
+        [prepared(place) for place in files.values()], stacked, classes, algorithm, segmentation_type
     )
     return [_save(made, target.with_name(f"{target.name}.dcm"), anonymised)]
 
@@ -220,70 +183,6 @@ def write_frame_segmentations(
     return files
 
 
-def lacking(source: Source[Any]) -> str:
-    """What stands in the way of any DICOM result for a source.
-
-    Args:
-        source: what was read.
-
-    Returns:
-        The reason with what to do, in words; "" if there is none.
-    """
-    if importlib.util.find_spec("highdicom") is None:
-        return (
-            "writing DICOM Segmentations needs highdicom, which is not installed: pip install "
-            '"monai-sam2unet[medical]"'
-        )
-    if not isinstance(source, DicomSource):
-        return (
-            f"is {source.kind.value}, and a DICOM Segmentation refers to DICOM pictures; choose the format "
-            "png, or nifti for a volume"
-        )
-    for place in source.places:
-        missing = [keyword for keyword in _IDENTITY if not place.dataset.get(keyword)]
-        if missing:
-            return (
-                f"{place.path.name} has no {', '.join(missing)}, by which a DICOM result would refer to it; "
-                "choose the format png, or nifti for a series"
-            )
-    return ""
-
-
-def may_be_empty(header: Dataset, keyword: str) -> DataElement:
-    """An element of a source to be copied, empty if it is missing.
-
-    Dates and times in ACR-NEMA's form (1997.03.04, 14:04:38), which the standard lets be read and not
-    written (PS3.5, 6.2), are given without their signs.
-    """
-    value = header.get(keyword)
-    vr = dictionary_VR(keyword)
-    if vr in ("DA", "TM") and value:
-        value = str(value).replace("." if vr == "DA" else ":", "")
-    return DataElement(keyword, vr, value)
-
-
-def _has_plane(place: DicomPlace) -> bool:
-    """Whether a frame has a place in a frame of reference."""
-    return bool(place.dataset.get("FrameOfReferenceUID")) and plane_of(place) is not None
-
-
-def _prepared(place: DicomPlace) -> Dataset:
-    """A source's data set with empty elements for those that may be empty, as highdicom wants them.
-
-    Elements are shared with the source: only whole elements may be added or taken away.
-    """
-    made = Dataset()
-    made.update(place.dataset)
-    made.file_meta = place.dataset.file_meta
-    for keyword in _MAY_BE_EMPTY:
-        made[keyword] = may_be_empty(place.dataset, keyword)
-    if not made.get("SpecificCharacterSet"):
-        made.pop("SpecificCharacterSet", None)  # empty: the default, which highdicom does not know by that
-    if not _has_plane(place) and "FrameOfReferenceUID" in made:
-        del made.FrameOfReferenceUID  # of no use without a position, and highdicom would look for one
-    return made
-
-
 def _stacked(source: DicomSource, results: Results, classes: Classes) -> np.ndarray:
     """All masks: a label map (F, H, W), or (F, H, W, K) where classes may overlap."""
     header = source.places[0].dataset
@@ -308,7 +207,7 @@ def _of_frame(
     highdicom is shown the frame as a picture of its own without a frame of reference, which it takes; the
     references, by which a viewer finds the frame, are set to what it is.
     """
-    source = _prepared(place)
+    source = prepared(place)
     source.add_new("SOPClassUID", "UI", SecondaryCaptureImageStorage)
     source.add_new("NumberOfFrames", "IS", 1)
     source.pop("FrameOfReferenceUID", None)

@@ -17,7 +17,8 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, write_json
 from monai_sam2unet.io import GivenWindow, Plane, Source
 from monai_sam2unet.io.anonymise import check_anonymiser
-from monai_sam2unet.io.dicomseg import Algorithm, Fallback, SegmentationType
+from monai_sam2unet.io.dicomseg import Fallback, SegmentationType
+from monai_sam2unet.io.identity import Algorithm
 from monai_sam2unet.io.writing import Masks, Results
 from monai_sam2unet.pictures import write_png
 from monai_sam2unet.prediction import Segmenter

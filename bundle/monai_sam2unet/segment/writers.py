@@ -14,14 +14,13 @@ from monai_sam2unet.io import Kind, Source, grid_of, write_nifti, write_nrrd, wr
 from monai_sam2unet.io.capture import write_capture
 from monai_sam2unet.io.dicom import DicomSource
 from monai_sam2unet.io.dicomseg import (
-    Algorithm,
     Fallback,
     SegmentationType,
     check_dicomseg,
-    lacking,
     write_dicomseg,
     write_frame_segmentations,
 )
+from monai_sam2unet.io.identity import Algorithm, lacking
 from monai_sam2unet.io.writing import Results
 
 __all__ = ["FORMATS", "Format", "Writer", "default_format", "writer_for"]
