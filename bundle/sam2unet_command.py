@@ -156,7 +156,7 @@ def _outcomes(args: argparse.Namespace, console: Console) -> tuple[list[Outcome]
 
     if args.window is not None:
         find_window(args.window)  # a name that is not known is no fault of the first file
-    found = find_units(args.inputs)
+    found = find_units(args.inputs, args.output)
     segmenter = _segmenter(args)
     algorithm = Algorithm(segmenter.model.name, sha256_of(segmenter.model), __version__)
     options = Options(

@@ -181,6 +181,27 @@ def test_results_of_another_input_are_kept(run, tmp_path):
     }
 
 
+def test_inputs_are_never_replaced(run, tmp_path):
+    out = tmp_path / "out"
+    (out / "b").mkdir(parents=True)
+    for name in ("a.png", "b.bmp", "b/c.bmp"):
+        Image.fromarray(scene(0)).save(out / name)
+    status, document, _ = run(out, "--overwrite", "--format", "png")
+    assert status == 1
+    reasons = {entry["input"]: entry["reason"] for entry in document["inputs"]}
+    assert "is an input" in reasons[str(out / "a.png")]
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")), scene(0))
+    assert (out / "b" / "c.png").is_file() and (out / "b.bmp.png").is_file()
+
+
+def test_results_within_the_input_folder_are_no_inputs(run, tmp_path):
+    Image.fromarray(scene(0)).save(tmp_path / "a.png")
+    for _ in range(2):
+        status, document, _ = run(tmp_path)
+        assert status == 0
+        assert [entry["input"] for entry in document["inputs"]] == [str(tmp_path / "a.png")]
+
+
 def test_later_frames_of_an_earlier_run_go(run, tmp_path):
     pages = [Image.fromarray(scene(k)) for k in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])

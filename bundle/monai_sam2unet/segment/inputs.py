@@ -55,6 +55,11 @@ class Unit:
     name: str
     series: DicomSeries | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its files."""
+        return (self.path,) if self.series is None else self.series.files
+
     def open(self, window: GivenWindow | None = None, plane: Plane = "axial") -> Source[Any]:
         """Its frames.
 
@@ -122,7 +127,9 @@ def _longer(name: str, root: Path, path: Path) -> tuple[str, ...]:
     return name, f"{root.resolve().name}/{name}", whole
 
 
-def find_units(inputs: Sequence[str | os.PathLike[str]]) -> Found:
+def find_units(
+    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None
+) -> Found:
     """Find everything that is to be segmented.
 
     A folder is searched with its subfolders. Its DICOM files with a position in the patient are put together
@@ -131,6 +138,7 @@ def find_units(inputs: Sequence[str | os.PathLike[str]]) -> Found:
 
     Args:
         inputs: files, folders and patterns such as ``in/**/*.dcm``; what is there twice counts once.
+        output: folder of results; if it lies in a folder that is searched, what is in it is left out.
 
     Returns:
         The units, and what is none.
@@ -139,11 +147,15 @@ def find_units(inputs: Sequence[str | os.PathLike[str]]) -> Found:
         InputError: If nothing lies at a path or matches a pattern.
     """
     found, listed, seen = Found(), list[_Listed](), set[Path]()
+    results = None if output is None else Path(os.path.expanduser(output)).resolve()
     for path in inputs:
         given = os.path.expanduser(os.fspath(path))
         root, files = source_root(given), []
+        above = (root.resolve(), *root.resolve().parents)
         for file in _files(given):
-            if (resolved := file.resolve()) not in seen:
+            resolved = file.resolve()
+            is_result = results in resolved.parents and results not in above
+            if resolved not in seen and not is_result:
                 seen.add(resolved)
                 files.append(file)
         listed += _listed(files, root, Path(given).is_file(), found)

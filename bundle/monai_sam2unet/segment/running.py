@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -89,6 +89,7 @@ def segment(
             anonymising needs is missing.
     """
     run = _Run(segmenter, algorithm, options, progress)
+    run.record.protect(file for unit in units for file in unit.files)
     digits = max(4, len(str(len(units))))
     try:
         for number, unit in enumerate(units, start=1):
@@ -117,6 +118,7 @@ class _Record:
         self.path = folder / RECORD
         self._options = options
         self._made_from: dict[str, str] = {}
+        self._inputs: set[Path] = set()
         self._saved = time.monotonic()
         if self.path.is_file():
             try:
@@ -127,9 +129,21 @@ class _Record:
                     "output folder, or delete the file"
                 ) from err
 
+    def protect(self, files: Iterable[Path]) -> None:
+        """Let no result take the place of these files, or lie in a folder with them that is called as it."""
+        for file in files:
+            resolved = file.resolve()
+            self._inputs |= {resolved, *resolved.parents}
+
     def check(self, name: str, unit: Unit) -> None:
-        """Refuse to replace results of anything else."""
+        """Refuse to replace results of anything else, and inputs in any case."""
         there = outputs_at(self.path.parent / name)
+        inputs = [place for place in there if place.resolve() in self._inputs]
+        if inputs:
+            raise InputError(
+                f"{inputs[0]} is an input, or holds some, where the results of {unit.label} would be; choose "
+                "another output folder"
+            )
         if there and not self._options.overwrite and self._made_from.get(name) != _origin(unit):
             of = self._made_from.get(name, "nobody knows what")
             raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -149,7 +148,8 @@ def writer_for(
     return Writer(form, classes, algorithm, note, segmentation_type, fallback, anonymised)
 
 
-def outputs_at(target: Path) -> Sequence[Path]:
-    """What results of any format would be called, as far as it is there."""
-    places = [target, *(target.with_name(target.name + suffix) for suffix in SUFFIXES)]
-    return [place for place in places if place.exists()]
+def outputs_at(target: Path) -> list[Path]:
+    """What results of any format would be called, files and folders, as far as it is there."""
+    files = (target.with_name(target.name + suffix) for suffix in (*SUFFIXES, ".overlay.png"))
+    folders = (target, target.with_name(f"{target.name}.overlay"))
+    return [file for file in files if file.is_file()] + [folder for folder in folders if folder.is_dir()]
