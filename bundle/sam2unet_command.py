@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from monai_sam2unet.prediction import Segmenter
     from monai_sam2unet.segment import Found, Outcome
+    from monai_sam2unet.volume_prediction import VolumeSegmenter
 
 __all__ = ["main"]
 
@@ -184,20 +185,23 @@ def _outcomes(args: argparse.Namespace, console: Console) -> tuple[list[Outcome]
     return outcomes, told
 
 
-def _segmenter(args: argparse.Namespace) -> Segmenter:
-    """The model."""
-    from monai_sam2unet.prediction import Segmenter
+def _segmenter(args: argparse.Namespace) -> Segmenter | VolumeSegmenter:
+    """The model; which kind it is, its settings say."""
+    from monai_sam2unet.errors import InputError
+    from monai_sam2unet.networks.weights import model_to_use
+    from monai_sam2unet.prediction import Segmenter, VolumeModelError, find_bundle
+    from monai_sam2unet.volume_prediction import VolumeSegmenter
 
-    return Segmenter(
-        model=args.model,
-        device=args.device,
-        bundle_root=args.bundle,
-        pretrained_dir=args.pretrained_dir,
-        tile=args.tile,
-        overlap=args.overlap,
-        batch_size=args.batch,
-        threshold=args.threshold,
-    )
+    root = args.bundle or find_bundle()
+    model = args.model or model_to_use(root / "models", root)
+    given = (model, args.device, root, args.pretrained_dir)
+    both = {"batch_size": args.batch, "threshold": args.threshold}
+    try:
+        return Segmenter(*given, tile=args.tile, overlap=args.overlap, **both)
+    except VolumeModelError:
+        if args.tile:
+            raise InputError(f"{model} is a model of volumes, which has no tiles; leave out --tile") from None
+        return VolumeSegmenter(*given, **both)
 
 
 def _shown(found: Found, work: Any, console: Console) -> list[Outcome]:

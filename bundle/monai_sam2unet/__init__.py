@@ -19,14 +19,16 @@ from monai_sam2unet import (
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.losses import StructureLoss
 from monai_sam2unet.networks import SAM2UNet
-from monai_sam2unet.prediction import predict
-from monai_sam2unet.volume_prediction import predict_volume
+from monai_sam2unet.prediction import Segmenter, predict
+from monai_sam2unet.volume_prediction import VolumeSegmenter, predict_volume
 
 __version__ = "0.4.0"
 __all__ = [
     "InputError",
     "SAM2UNet",
+    "Segmenter",
     "StructureLoss",
+    "VolumeSegmenter",
     "__version__",
     "classes",
     "commandline",

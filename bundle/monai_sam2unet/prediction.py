@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _OF_VOLUMES = "plane"  # setting that a training on slices of volumes notes
 
-__all__ = ["Segmented", "Segmenter", "predict"]
+__all__ = ["Segmented", "Segmenter", "VolumeModelError", "predict"]
 
 
 def predict(
@@ -76,6 +76,10 @@ def predict(
     return array[0] if array.shape[0] == 1 else array
 
 
+class VolumeModelError(InputError):
+    """A model of volumes was given where one of pictures is needed."""
+
+
 class Segmented(NamedTuple):
     """What `Segmenter` finds in a picture, of the picture's own size.
 
@@ -109,7 +113,8 @@ class Segmenter:
         device: that is used.
 
     Raises:
-        InputError: if the model cannot be read or is one of volumes, or a value is out of its range.
+        VolumeModelError: if the model is one of volumes, which `monai_sam2unet.volume_prediction` takes.
+        InputError: if the model cannot be read, or a value is out of its range.
 
     Example:
         >>> segmenter = Segmenter(device="cpu")  # doctest: +SKIP
@@ -213,7 +218,7 @@ def _parser(root: Path, model: Path) -> ConfigParser:
 def _refuse_volumes(model: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a model whose pictures are slices of volumes together with their neighbours."""
     if _OF_VOLUMES in settings:
-        raise InputError(
+        raise VolumeModelError(
             f"{model}: is a model of volumes ({_OF_VOLUMES} {settings[_OF_VOLUMES]} in its settings), which "
             "needs more than single pictures; take a model of pictures"
         )

@@ -17,13 +17,12 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.pixels import pixel_array
 
-from monai_sam2unet import predict
-from monai_sam2unet.errors import InputError
+from monai_sam2unet import predict, predict_volume
 from monai_sam2unet.io import read
 from monai_sam2unet.io.dicomseg import FALLBACKS, SEGMENTATION_TYPES
 from monai_sam2unet.io.volumes import PLANES
 from monai_sam2unet.networks import SAM2UNet
-from monai_sam2unet.prediction import Segmenter
+from monai_sam2unet.prediction import Segmenter, VolumeModelError
 from monai_sam2unet.segment import FORMATS
 from monai_sam2unet.segment.running import RECORD
 from sam2unet_command import FALLBACKS as GIVEN_FALLBACKS
@@ -231,11 +230,47 @@ def test_wrong_arguments(run, tmp_path, capsys):
         main([])
 
 
-def test_models_of_volumes_are_refused(model, tmp_path):
-    (tmp_path / "model.pt").write_bytes(model.read_bytes())
-    (tmp_path / "model.json").write_text('{"input_size": 64, "threshold": 0.5, "neighbours": 3}')
-    with pytest.raises(InputError, match="is a model of volumes"):
-        Segmenter(tmp_path / "model.pt", "cpu")
+@pytest.fixture
+def volume_model(tmp_path):
+    """A model of volumes, two classes that exclude each other, by chance from a seed."""
+    torch.manual_seed(0)
+    network = SAM2UNet("nano", in_channels=3, out_channels=3, decoder_channels=8, adapter_dim=4).eval()
+    with torch.no_grad():  # so that each class is the greatest somewhere
+        network.head.bias -= network(2 * torch.randn(4, 3, 32, 32)).flatten(2).median(2)[0].mean(0)
+    torch.save(network.state_dict(), tmp_path / "v.pt")
+    settings = {"plane": "coronal", "input_size": 32, "classes": ["a", "b"], "activation": "softmax"}
+    (tmp_path / "v.json").write_text(json.dumps(settings))
+    return tmp_path / "v.pt"
+
+
+def test_models_of_volumes_look_at_volumes_and_series_as_a_whole(run, volume_model, tmp_path):
+    """Their masks are those of `predict_volume`, in whatever plane the overlays show the volume."""
+    values = np.random.default_rng(0).integers(0, 100, (9, 12, 7)).astype(np.int16)
+    volume = tmp_path / "in" / "mr.nii.gz"
+    volume.parent.mkdir()
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, 2, 3, 1])), volume)
+    slices(tmp_path / "in" / "ct", [1, 0, 0, 0, 1, 0], [0, 2, 4])
+    Image.fromarray(scene(0)).save(tmp_path / "in" / "a.png")
+    status, document, _ = run(
+        tmp_path / "in", "--format", "nifti", "--plane", "sagittal", "--overlays", given=volume_model
+    )
+    assert status == 1
+    (failed,) = (entry for entry in document["inputs"] if entry["status"] == "failed")
+    assert failed["input"].endswith("a.png")
+    for name, path in (("mr", volume), ("ct", tmp_path / "in" / "ct")):
+        image = nibabel.load(tmp_path / "out" / f"{name}.nii.gz")
+        label_map, affine = predict_volume(path, model=volume_model, device="cpu")
+        assert np.array_equal(np.asanyarray(image.dataobj), label_map)
+        np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    assert len(np.unique(predict_volume(volume, model=volume_model, device="cpu")[0])) > 1
+    assert len(list((tmp_path / "out" / "mr.overlay").iterdir())) == 9
+
+
+def test_models_of_volumes_are_refused_where_pictures_are_segmented(volume_model, capsys):
+    with pytest.raises(VolumeModelError, match="is a model of volumes"):
+        Segmenter(volume_model, "cpu")
+    given = ["segment", "a.png", "-o", "out", "--device", "cpu"]
+    assert main([*given, "--model", str(volume_model), "--tile", "32"]) == 2
 
 
 def test_dicom_that_nothing_can_refer_to_becomes_a_volume_or_a_picture(run, tmp_path):

@@ -62,6 +62,7 @@ def test_folder_of_every_kind(folder):
 def test_a_folder_that_is_a_series_gives_its_name(folder):
     assert names(folder / "ct") == ["ct"]
     assert names(folder / "ct" / "001.dcm") == ["001"]  # this very file, not its series
+    assert names(*sorted((folder / "ct").iterdir())) == ["ct"]  # as a shell writes out ct/*.dcm
     assert names(folder / "c*" / "*.dcm") == ["ct"]
 
 

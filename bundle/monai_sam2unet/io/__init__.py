@@ -8,7 +8,7 @@ from monai_sam2unet.io.reading import open_image, read
 from monai_sam2unet.io.series import DicomSeries, find_series
 from monai_sam2unet.io.source import Frame, Source
 from monai_sam2unet.io.stacks import PagePlace, PictureSource, StackSource
-from monai_sam2unet.io.values import Volume, read_values, spacing_of
+from monai_sam2unet.io.values import Volume, read_values, spacing_of, volume_of
 from monai_sam2unet.io.video import VideoPlace, VideoSource
 from monai_sam2unet.io.volumes import Plane, VolumePlace, VolumeSource
 from monai_sam2unet.io.windows import WINDOWS, GivenWindow, Window, find_window, grey_levels
@@ -46,6 +46,7 @@ __all__ = [
     "read",
     "read_values",
     "spacing_of",
+    "volume_of",
     "write_label_map",
     "write_nifti",
     "write_nrrd",

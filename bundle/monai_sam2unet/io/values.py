@@ -12,18 +12,21 @@ import os
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.io.dicom import DicomSource
+from monai_sam2unet.io.geometry import grid_of
 from monai_sam2unet.io.kinds import Kind, kind_of
 from monai_sam2unet.io.reading import choose_series
 from monai_sam2unet.io.series import find_series
-from monai_sam2unet.io.volumes import read_stored
+from monai_sam2unet.io.source import Source
+from monai_sam2unet.io.volumes import VolumeSource, read_stored
 
-__all__ = ["Volume", "read_values", "spacing_of"]
+__all__ = ["Volume", "read_values", "spacing_of", "volume_of"]
 
 SAME_PLACE = 0.1
 """Voxels by which corners of two volumes may differ that are one: headers round in their own ways."""
@@ -113,6 +116,31 @@ def read_values(path: str | os.PathLike[str], series: str | None = None) -> Volu
     return Volume(values, affine, path)
 
 
+def volume_of(source: Source[Any]) -> Volume:
+    """The values behind the frames of a source, of which `monai_sam2unet.io.grid_of` gives the slices.
+
+    Args:
+        source: a volume, or DICOM frames that lie in the patient at even distances.
+
+    Returns:
+        As `read_values`.
+
+    Raises:
+        InputError: If the source is no such thing, or cannot be read.
+    """
+    if not isinstance(source, (DicomSource, VolumeSource)):
+        raise InputError(
+            f"{source.path}: is {source.kind.value}, expected a NIfTI or NRRD volume or a DICOM series"
+        )
+    affine = grid_of(source).affine
+    if isinstance(source, DicomSource):
+        values = _stacked(source)
+    else:
+        values, _ = read_stored(source.path, source.kind)
+    _check(source.path, values, affine)
+    return Volume(values, affine, source.path)
+
+
 def _read_series(folder: Path, uid: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Values (columns, rows, slices) and affine of a series."""
     chosen = choose_series(folder, find_series(folder), uid)
@@ -121,8 +149,13 @@ def _read_series(folder: Path, uid: str | None) -> tuple[np.ndarray, np.ndarray]
             f"{folder}: series {chosen} says no place of its slices, or has one alone; expected two or more "
             "slices with position, orientation and spacing"
         )
-    frames = list(DicomSource(folder, list(chosen.files), None, list(chosen.headers)).values())
-    return np.stack([frame.T for frame in frames], axis=-1), chosen.affine
+    source = DicomSource(folder, list(chosen.files), None, list(chosen.headers))
+    return _stacked(source), chosen.affine
+
+
+def _stacked(source: DicomSource) -> np.ndarray:
+    """Values of all frames, (columns, rows, frames)."""
+    return np.stack([frame.T for frame in source.values()], axis=-1)
 
 
 def _check(path: Path, values: np.ndarray, affine: np.ndarray) -> None:

@@ -8,13 +8,11 @@ memory together, and writes each file under another name before it takes its own
 
 from __future__ import annotations
 
-import gzip
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 import SimpleITK
@@ -22,8 +20,9 @@ from PIL import Image
 
 from monai_sam2unet.class_pictures import label_map_picture
 from monai_sam2unet.classes import Classes
-from monai_sam2unet.files import copy_file, write_atomically
+from monai_sam2unet.files import copy_file
 from monai_sam2unet.io.geometry import Grid, grid_of
+from monai_sam2unet.io.label_maps import write_label_map
 from monai_sam2unet.io.source import Frame, Source
 from monai_sam2unet.pictures import write_png
 
@@ -155,15 +154,8 @@ def _write_volumes(
 
 
 def _nifti_file(file: Path, volume: np.ndarray, grid: Grid) -> None:
-    """A NIfTI-1 file; the same content gives the same bytes."""
-    image = nibabel.Nifti1Image(volume, grid.affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(grid.affine, code=1)  # 1: in the scanner's coordinates
-    edges = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    if np.allclose(edges.T @ edges, np.eye(3), atol=1e-4):  # a qform cannot show slanted axes
-        image.set_qform(grid.affine, code=1)
-    packed = gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
-    write_atomically(file, lambda opened: opened.write(packed))
+    """A NIfTI-1 file."""
+    write_label_map(file, volume, grid.affine)
 
 
 def _nrrd_file(file: Path, volume: np.ndarray, grid: Grid) -> None:

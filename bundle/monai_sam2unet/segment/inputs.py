@@ -148,17 +148,20 @@ def find_units(
     """
     found, listed, seen = Found(), list[_Listed](), set[Path]()
     results = None if output is None else Path(os.path.expanduser(output)).resolve()
+    batches: dict[tuple[Path, bool], list[Path]] = {}  # files that are named one by one belong together, too
     for path in inputs:
         given = os.path.expanduser(os.fspath(path))
-        root, files = source_root(given), []
+        root = source_root(given)
         above = (root.resolve(), *root.resolve().parents)
+        batch = batches.setdefault((root, Path(given).is_file()), [])
         for file in _files(given):
             resolved = file.resolve()
             is_result = results in resolved.parents and results not in above
             if resolved not in seen and not is_result:
                 seen.add(resolved)
-                files.append(file)
-        listed += _listed(files, root, Path(given).is_file(), found)
+                batch.append(file)
+    for (root, named), files in batches.items():
+        listed += _listed(files, root, named, found)
     found.units = sorted(_named(listed), key=lambda unit: unit.name)
     for reason in found.passed_over.values():
         logger.warning("passed over: %s", reason)
@@ -181,13 +184,13 @@ def _files(given: str) -> list[Path]:
     return files
 
 
-def _listed(files: Iterable[Path], root: Path, alone: bool, found: Found) -> list[_Listed]:
+def _listed(files: Iterable[Path], root: Path, named: bool, found: Found) -> list[_Listed]:
     """Units of some files.
 
     Args:
         files: the files.
         root: what names are relative to.
-        alone: whether the user has named this very file, which is then no part of a series.
+        named: whether the user has named these very files, so that each has a result or fails.
         found: is told what is no unit.
     """
     listed: list[_Listed] = []
@@ -197,16 +200,16 @@ def _listed(files: Iterable[Path], root: Path, alone: bool, found: Found) -> lis
             kind = kind_of(path)
             header = read_header(path) if kind is Kind.DICOM else None
         except NoPictureError as err:
-            (found.failed if alone else found.passed_over)[str(path)] = str(err)
+            (found.failed if named else found.passed_over)[str(path)] = str(err)
             continue
         except InputError as err:
             found.failed[str(path)] = str(err)
             continue
-        if header is not None and not alone and _has_place(path, header):
+        if header is not None and _has_place(path, header):
             # files that lack the UID are a series if they lie together
             uid = header.get("SeriesInstanceUID") or f"in {path.parent}"
             groups.setdefault(str(uid), []).append((path, header))
-        elif alone or kind in _READ or _looks_read(path):  # reading says what is wrong with it
+        elif named or kind in _READ or _looks_read(path):  # reading says what is wrong with it
             listed.append(_of_file(path, root))
     return listed + _series(groups, root, found)
 

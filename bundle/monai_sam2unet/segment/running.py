@@ -11,11 +11,13 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from monai_sam2unet.class_pictures import class_overlay
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, write_json
-from monai_sam2unet.io import GivenWindow, Plane, Source
+from monai_sam2unet.io import GivenWindow, Plane, Source, grid_of, volume_of
 from monai_sam2unet.io.anonymise import check_anonymiser
 from monai_sam2unet.io.dicomseg import Fallback, SegmentationType
 from monai_sam2unet.io.identity import Algorithm
@@ -25,6 +27,7 @@ from monai_sam2unet.prediction import Segmenter
 from monai_sam2unet.segment.inputs import Unit
 from monai_sam2unet.segment.outcome import Outcome, Tally
 from monai_sam2unet.segment.writers import Format, Writer, outputs_at, writer_for
+from monai_sam2unet.volume_prediction import VolumeSegmenter
 
 __all__ = ["RECORD", "Options", "segment"]
 
@@ -67,7 +70,7 @@ class Options:
 
 def segment(
     units: Sequence[Unit],
-    segmenter: Segmenter,
+    segmenter: Segmenter | VolumeSegmenter,
     algorithm: Algorithm,
     options: Options,
     progress: Callable[[Unit, int, int], None] | None = None,
@@ -76,7 +79,7 @@ def segment(
 
     Args:
         units: the inputs.
-        segmenter: the model.
+        segmenter: the model, of pictures or of volumes.
         algorithm: what DICOM results say of it.
         options: how.
         progress: is told the input, frames done and frames in all, after each frame.
@@ -157,7 +160,8 @@ class _Record:
             suffixes = {file.suffix for file in files}
             for path in (folder / name).rglob("*"):
                 own = path.relative_to(folder).with_suffix("").as_posix() in self._made_from
-                if path.is_file() and path.suffix in suffixes and path not in files and not own:
+                numbered = path.stem.isdecimal() and path.suffix in suffixes
+                if path.is_file() and numbered and path not in files and not own:
                     path.unlink(missing_ok=True)
         self._made_from[name] = _origin(unit)
         if time.monotonic() - self._saved > _SAVED_EVERY:
@@ -180,7 +184,7 @@ class _Run:
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: Segmenter | VolumeSegmenter,
         algorithm: Algorithm,
         options: Options,
         progress: Callable[[Unit, int, int], None] | None,
@@ -241,15 +245,27 @@ def _written(
 
 
 def _results(
-    source: Source[Any], segmenter: Segmenter, tally: Tally, drawn: _Overlays | None
+    source: Source[Any], segmenter: Segmenter | VolumeSegmenter, tally: Tally, drawn: _Overlays | None
 ) -> Iterator[tuple[Any, Masks]]:
     """Each frame with its masks, counted and drawn on the way."""
+    for frame, masks in _found(source, segmenter):
+        tally.add(masks)
+        if drawn is not None:
+            drawn.add(frame, masks)
+        yield frame, masks
+
+
+def _found(source: Source[Any], segmenter: Segmenter | VolumeSegmenter) -> Iterator[tuple[Any, Masks]]:
+    """Each frame with its masks; a model of volumes finds those of all frames at once."""
+    if isinstance(segmenter, VolumeSegmenter):
+        grid = grid_of(source)
+        volumes = segmenter.segment(volume_of(source))
+        for frame in source:
+            yield frame, np.stack([grid.view(volume, frame) for volume in volumes])
+        return
     frames, pixels = tee(source)  # which keeps no more frames than are computed at once
     found = segmenter.segment(frame.pixels for frame in pixels)
     for frame, segmented in zip(frames, found, strict=True):
-        tally.add(segmented.masks)
-        if drawn is not None:
-            drawn.add(frame, segmented.masks)
         yield frame, segmented.masks
 
 
