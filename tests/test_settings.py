@@ -149,7 +149,7 @@ CASES = [
         "window",
         ["chest", [50], [50, 0], "50", 5, None, ["a", "b"]],
         "a name (abdomen, angio, bone, brain, liver, lung, mediastinum, spine, stroke, subdural, "
-        "temporal_bone), [centre, width], or '' for percentiles",
+        "temporal_bone), [centre, width], or '' for none",
         ["", "liver", [50, 400], (40.5, 80)],
     ),
     (

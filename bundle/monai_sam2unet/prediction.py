@@ -16,6 +16,7 @@ from monai.data import decollate_batch, list_data_collate
 
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.io import GivenWindow
 from monai_sam2unet.networks.weights import load_model, model_to_use
 from monai_sam2unet.settings import check_settings
 
@@ -111,6 +112,7 @@ class Segmenter:
         classes: what the network tells apart.
         threshold: that is used.
         device: that is used.
+        window: grey levels of DICOM that the model was trained with; None if there is no such.
 
     Raises:
         VolumeModelError: if the model is one of volumes, which `monai_sam2unet.volume_prediction` takes.
@@ -145,6 +147,7 @@ class Segmenter:
         _refuse_volumes(self.model, settings)
         self.classes = _classes(settings, parser.get_parsed_content("out_channels"))
         self.threshold = float(parser.get_parsed_content("threshold"))
+        self.window: GivenWindow | None = parser.get_parsed_content("window") or None
         names = ("preprocessing", "inferer", "postprocessing", "network")
         self._parts = {name: parser.get_parsed_content(name) for name in names}
         folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"

@@ -176,7 +176,7 @@ RULES: dict[str, Rule] = {
         f"one of {', '.join(PLANE_CODES)} (a model that was trained with volume.json notes it)",
     ),
     "slices": (lambda v: _is_whole(v) and v > 0 and v % 2 == 1, "an odd number above 0"),
-    "window": (_window, f"a name ({', '.join(WINDOWS)}), [centre, width], or '' for percentiles"),
+    "window": (_window, f"a name ({', '.join(WINDOWS)}), [centre, width], or '' for none"),
     "percentiles": (_percentiles, "two numbers from 0 to 100, the smaller first"),
     "empty_share": (_fraction, "a number from 0 to below 1"),
 }

@@ -45,10 +45,13 @@ class VolumeSegmenter:
         classes: what the network tells apart.
         threshold: that is used.
         device: that is used.
+        window: None, for frames are shown as their file says; the model itself applies its own.
 
     Raises:
         InputError: if the model cannot be read or was not trained on volumes, or a value is out of its range.
     """
+
+    window = None
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from monai_sam2unet.networks.weights import load_model, read_weights
 
 CONFIGS = ("train", "evaluate", "inference")
 INFERENCE_OVERLAYS = ("inference_trt",)
-MODALITIES = ("xray", "ultrasound", "skin", "retina")
+MODALITIES = ("xray", "ultrasound", "skin", "retina", "ct")
 OVERLAYS = ("polyp", "camouflaged", "salient", "marine", "mirror", "strong", "multiclass", *MODALITIES)
 PROCESSES = {"multi_gpu_train": ("train",), "multi_gpu_evaluate": ("train", "evaluate")}
 """Overlays for several processes, and what they are laid over."""

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from monai_sam2unet import predict
+from monai_sam2unet.io import read
 from tests.bundle.conftest import FAST
-from tests.bundle.finished import history
+from tests.bundle.finished import history, input_error
+from tests.io.phantoms import write
 
 NAMES = ("xray", "ultrasound", "skin", "retina")
 DATA = Path(os.environ.get("SAM2UNET_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")).resolve()
@@ -98,6 +100,55 @@ def test_flips_are_those_that_are_asked_for(workflow, faint, tmp_path, flips, ax
     names = [type(step).__name__ for step in steps]
     assert {step.flipper.spatial_axis for step in steps if type(step).__name__ == "RandFlipd"} == axes
     assert ("RandRotate90d" in names) is (flips == "both")
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory):
+    """CT slices with a disc of 60 HU in 0 HU, beside air and bone: the file's own window hides the disc."""
+    folder = tmp_path_factory.mktemp("ct")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    for number in range(8):
+        drawn = np.random.default_rng(number)
+        y, x = np.mgrid[:64, :64]
+        disc = (y - drawn.integers(22, 42)) ** 2 + (x - drawn.integers(22, 42)) ** 2 < 100
+        values = np.where(disc, 60, 0) + drawn.integers(-5, 6, (64, 64))
+        values[:, :6], values[:6] = -1000, 1500
+        given = {"Modality": "CT", "WindowCenter": 250, "WindowWidth": 2500}
+        write(folder / "images" / f"{number}.dcm", values.astype(np.int16), **given)
+        Image.fromarray(disc.astype(np.uint8) * 255).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+def test_ct_is_learnt_and_segmented_by_the_window_of_the_training(workflow, bundle_root, ct, tmp_path):
+    """Abdomen is 50 and 400 in docs/medical.md: the disc differs by 60 / 400 of the range, not 60 / 2500."""
+    noted = run(workflow, "ct", ct, tmp_path, val_fraction=0.25)
+    assert noted["window"] == "abdomen"
+    made = workflow("training", ("train", "ct"), **{**FAST, "dataset_dir": str(ct)}, output_dir=str(tmp_path))
+    first = made.parser.get_parsed_content("datalists").train[0]
+    loaded = made.parser.get_parsed_content("validate#preprocessing").transforms[0](first)
+    disc = np.asarray(loaded["label"][0]) > 0
+    levels = np.asarray(loaded["image"][0]).astype(float)
+    inside = np.s_[10:, 10:]
+    difference = levels[inside][disc[inside]].mean() - levels[inside][~disc[inside]].mean()
+    assert difference == pytest.approx(255 * 60 / 400, abs=1)
+    model = tmp_path / "models" / "model.pt"
+    workflow(
+        "inference", input=str(ct / "images"), output_dir=str(tmp_path / "out"), num_workers=0,
+        checkpoint=str(model), probabilities=True, bundle_root=str(bundle_root), device="cpu",
+    ).run()  # fmt: skip
+    assert json.loads((tmp_path / "out" / "made_with.json").read_text())["window"] == "abdomen"
+    shown = read(first["image"], "abdomen").frame(1).pixels
+    by_window = predict(shown, model=model, device="cpu")
+    assert np.array_equal(predict(first["image"], model=model, device="cpu"), by_window)
+    written = np.asarray(Image.open(tmp_path / "out" / "probabilities" / f"{Path(first['image']).stem}.png"))
+    assert np.abs(written - by_window * 255).max() <= 1
+
+
+def test_a_window_means_nothing_for_pictures(workflow, faint, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run(workflow, "ct", faint, tmp_path)
+    assert "is a picture, where window 'abdomen' means nothing" in input_error(caught.value)
 
 
 @pytest.mark.slow

@@ -362,6 +362,31 @@ def test_the_script_is_the_command(model, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "a.png").is_file()
 
 
+def test_grey_levels_are_those_of_the_models_training(run, model, tmp_path):
+    """CT by the window that the model notes, unless another is asked for; pictures as they are."""
+    given = tmp_path / "m.pt"
+    given.write_bytes(model.read_bytes())
+    noted = json.loads(model.with_suffix(".json").read_text())
+    given.with_suffix(".json").write_text(json.dumps({**noted, "window": "liver"}))
+    values = np.random.default_rng(0).integers(-200, 300, (40, 56)).astype(np.int16)
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "ct.dcm", values, Modality="CT")
+    Image.fromarray(scene(0)).save(tmp_path / "in" / "a.png")
+    status, *_ = run(tmp_path / "in", "--format", "png", given=given)
+    assert status == 0
+    for name, window in (("liver", "liver"), ("bone", "bone")):
+        if name == "bone":
+            status, *_ = run(tmp_path / "in" / "ct.dcm", "--format", "png", "--window", window, given=given)
+            assert status == 0
+        pixels = read(tmp_path / "in" / "ct.dcm", window).frame(1).pixels
+        mask = np.asarray(Image.open(tmp_path / "out" / "ct.png"))
+        assert np.array_equal(mask > 0, expected(pixels, model))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")) > 0, expected(scene(0), model))
+    by_inference = predict(tmp_path / "in" / "ct.dcm", model=given, device="cpu")
+    shown = read(tmp_path / "in" / "ct.dcm", "liver").frame(1).pixels
+    assert np.array_equal(by_inference, predict(shown, model=model, device="cpu"))
+
+
 def test_a_video_becomes_a_mask_for_each_frame(run, model, tmp_path):
     av = pytest.importorskip("av", reason='needs pip install "monai-sam2unet[medical]"')
     path = tmp_path / "in" / "cine.mp4"

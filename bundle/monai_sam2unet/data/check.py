@@ -16,7 +16,7 @@ import numpy as np
 
 from monai_sam2unet.data.naming import counted, first_names, label_files, log_all
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.io import open_image
+from monai_sam2unet.io import GivenWindow, open_image
 from monai_sam2unet.labels import LabelReader
 
 logger = logging.getLogger(__name__)
@@ -74,13 +74,13 @@ class _Read:
     area: int = 0
 
 
-def _read_pair(item: Mapping[str, Any], labels: LabelReader) -> _Read:
+def _read_pair(item: Mapping[str, Any], labels: LabelReader, window: GivenWindow | None) -> _Read:
     failed: dict[Path, str] = {}
     image = Path(item["image"])
     size = None
     masks = []
     try:
-        size = open_image(image).size
+        size = open_image(image, window).size
     except InputError as error:
         failed[image] = str(error)
     files = [Path(file) for file in label_files(item)]
@@ -129,7 +129,10 @@ def _occurrences(results: Sequence[_Read], labels: LabelReader) -> dict[str, tup
 
 
 def check_pairs(
-    items: Sequence[Mapping[str, Any]], workers: int | None = None, labels: LabelReader | None = None
+    items: Sequence[Mapping[str, Any]],
+    workers: int | None = None,
+    labels: LabelReader | None = None,
+    window: GivenWindow | None = None,
 ) -> PairCheck:
     """Decode every picture and mask fully.
 
@@ -138,6 +141,7 @@ def check_pairs(
             picture) and "case".
         workers: threads, at least 1; None for one per processor, at most 8.
         labels: what reads masks; None for those of one structure.
+        window: grey levels of pictures, see `monai_sam2unet.io.open_image`.
 
     Returns:
         Counts, the cases with empty masks, and those of each class. Empty masks are logged as a warning: they
@@ -150,7 +154,7 @@ def check_pairs(
     """
     labels = LabelReader() if labels is None else labels
     start = time.perf_counter()
-    results = _in_threads(partial(_read_pair, labels=labels), items, workers)
+    results = _in_threads(partial(_read_pair, labels=labels, window=window), items, workers)
     failed = {file: reason for result in results for file, reason in result.failed.items()}
     mismatched = {r.case: r.sizes for r in results if r.sizes is not None and r.sizes[0] != r.sizes[1]}
     problems = []
@@ -175,24 +179,27 @@ def check_pairs(
     return PairCheck(len(results), empty, seconds, _occurrences(results, labels))
 
 
-def _reason(path: Path) -> str:
+def _reason(path: Path, window: GivenWindow | None) -> str:
     try:
-        open_image(path)
+        open_image(path, window)
     except InputError as error:
         return str(error)
     return ""
 
 
-def unreadable(paths: Iterable[str | os.PathLike[str]], workers: int | None = None) -> dict[Path, str]:
+def unreadable(
+    paths: Iterable[str | os.PathLike[str]], workers: int | None = None, window: GivenWindow | None = None
+) -> dict[Path, str]:
     """Tell which pictures cannot be read.
 
     Args:
         paths: pictures.
         workers: threads, see `check_pairs`.
+        window: likewise.
 
     Returns:
         The reason of each that cannot; empty if all can.
     """
     files = [Path(path) for path in paths]
-    reasons = _in_threads(_reason, files, workers)
+    reasons = _in_threads(partial(_reason, window=window), files, workers)
     return {file: reason for file, reason in zip(files, reasons, strict=True) if reason}

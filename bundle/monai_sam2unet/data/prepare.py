@@ -17,6 +17,7 @@ from monai_sam2unet.data.naming import counted
 from monai_sam2unet.distributed import from_first
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder
+from monai_sam2unet.io import GivenWindow
 from monai_sam2unet.labels import LabelReader
 
 __all__ = ["prepare_datalists"]
@@ -36,6 +37,7 @@ def prepare_datalists(
     check: bool = True,
     to_learn_from: bool = True,
     labels: LabelReader | None = None,
+    window: GivenWindow | None = None,
 ) -> DataLists:
     """Lists of cases for a run; the split is written to ``datalist.json`` beside the run.
 
@@ -54,6 +56,7 @@ def prepare_datalists(
         to_learn_from: whether a set of test pictures only is an error, and empty masks alone in the training
             or the validation part (where files are checked).
         labels: what reads masks; None for those of one structure.
+        window: grey levels of pictures, see `monai_sam2unet.io.open_image`; "" for what files say.
 
     Returns:
         The lists.
@@ -68,7 +71,8 @@ def prepare_datalists(
         if to_learn_from and not lists.train:
             raise InputError(_nothing_to_learn(lists, listed=bool(datalist)))
         if check:
-            found = check_pairs([*lists.train, *lists.validation, *lists.test], labels=labels)
+            items = [*lists.train, *lists.validation, *lists.test]
+            found = check_pairs(items, labels=labels, window=window or None)
             if to_learn_from:
                 _require_foreground(lists, set(found.empty))
                 _warn_of_absent(lists, found.cases)

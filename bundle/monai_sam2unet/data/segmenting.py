@@ -14,7 +14,7 @@ from monai_sam2unet.data.results import ResultsFolder, result_names
 from monai_sam2unet.data.shards import Shard, wait_for_others
 from monai_sam2unet.data.sources import picture_set
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.io import is_dicom
+from monai_sam2unet.io import GivenWindow, is_dicom
 from monai_sam2unet.io.dicom import holds_no_picture
 
 __all__ = ["PicturesToSegment"]
@@ -31,6 +31,7 @@ class PicturesToSegment:
         source: picture, folder (with its subfolders) or pattern such as ``in/**/*.png``.
         shard: the part to take; None for all.
         results: where results go, which knows the pictures that are finished; None if none is.
+        window: grey levels, see `monai_sam2unet.io.open_image`; "" or None for what files say.
 
     Attributes:
         items: for each readable picture that is not finished ``image`` (path), ``case`` (relative path
@@ -50,6 +51,7 @@ class PicturesToSegment:
         source: str | os.PathLike[str],
         shard: Shard | None = None,
         results: ResultsFolder | None = None,
+        window: GivenWindow | None = None,
     ) -> None:
         found = picture_set(source)
         self.shard = Shard("1/1") if shard is None else shard
@@ -62,7 +64,7 @@ class PicturesToSegment:
             if results is None or not results.finished(output, os.path.join(found.root, name))
         ]
         self.finished = len(names) - len(left)
-        self.failed = _unreadable([file for file, _ in left])
+        self.failed = _unreadable([file for file, _ in left], window or None)
         self.items: list[Item] = [
             {"image": file, "case": output.removesuffix(".png"), "output": output}
             for file, output in left
@@ -117,7 +119,8 @@ class PicturesToSegment:
         return "" if self.shard.count == 1 else f"Shard {self.shard}: "
 
 
-def _unreadable(files: Sequence[str]) -> dict[str, str]:
+def _unreadable(files: Sequence[str], window: GivenWindow | None) -> dict[str, str]:
     """The reason of each file that cannot be read."""
-    blocks = (unreadable(files[start : start + BLOCK]) for start in range(0, len(files), BLOCK))
+    parts = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
+    blocks = (unreadable(part, window=window) for part in parts)
     return {str(file): reason for found in blocks for file, reason in found.items()}

@@ -75,30 +75,35 @@ def read(
     return PictureSource(path, kind)
 
 
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
+def open_image(path: str | os.PathLike[str], window: GivenWindow | None = None) -> Image.Image:
     """Open a picture file or a DICOM file of one frame.
 
     Args:
         path: a file of any name. Of a TIFF of several pages the first is taken, as `open_picture` does.
+        window: for grey DICOM, as `read` takes it; None for what the file says.
 
     Returns:
         A picture of mode "RGB", as a viewer shows it.
 
     Raises:
-        InputError: If it cannot be read, or is a volume or has several frames; it names the path.
+        InputError: If it cannot be read, is a volume or has several frames, or a window is given that means
+            nothing for it; it names the path.
     """
     if is_dicom(path):
-        source = read(path)
+        source = read(path, window)
         if len(source) > 1:
             raise InputError(f"{path}: is a DICOM file of {len(source)} frames, {_EXPECTED}")
         return Image.fromarray(source.frame(1).pixels)
     try:
-        return open_picture(path)
+        picture = open_picture(path)
     except InputError:
         kind = kind_of(path) if Path(path).is_file() else Kind.UNKNOWN
         if kind in (Kind.NIFTI, Kind.NRRD, Kind.DICOMDIR, Kind.VIDEO):
             raise InputError(f"{path}: is {kind.value}, {_EXPECTED}") from None
         raise
+    if window is not None:
+        raise InputError(f"{path}: is a picture, where window {window!r} means nothing; leave it out")
+    return picture
 
 
 def choose_series(folder: Path, found: list[DicomSeries], uid: str | None) -> DicomSeries:

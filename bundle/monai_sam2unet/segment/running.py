@@ -17,7 +17,7 @@ from monai_sam2unet.class_pictures import class_overlay
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.files import make_folder, write_json
-from monai_sam2unet.io import GivenWindow, Plane, Source, grid_of, volume_of
+from monai_sam2unet.io import GivenWindow, Kind, Plane, Source, grid_of, kind_of, volume_of
 from monai_sam2unet.io.anonymise import check_anonymiser
 from monai_sam2unet.io.dicomseg import Fallback, SegmentationType
 from monai_sam2unet.io.identity import Algorithm
@@ -46,7 +46,8 @@ class Options:
     Attributes:
         output: folder of the results.
         form: of all results; None for what suits each input.
-        window: grey levels, as `monai_sam2unet.io.read` takes it.
+        window: grey levels, as `monai_sam2unet.io.read` takes it; None for those that the model was trained
+            with, else what each file says.
         plane: which way volumes are sliced.
         names: what the classes are called in results; empty for the model's own names.
         segmentation_type: of DICOM Segmentations.
@@ -200,7 +201,7 @@ class _Run:
 
     def segment(self, unit: Unit, name: str, outcome: Outcome) -> None:
         """Segment one input, write it under a name, and fill in what became of it."""
-        source = unit.open(self.options.window, self.options.plane)
+        source = unit.open(self._window(unit), self.options.plane)
         outcome.kind = source.kind.value
         writer = self._writer(source)
         outcome.format, outcome.note = writer.form, writer.note or None
@@ -217,6 +218,11 @@ class _Run:
         self.record.add(name, unit, files)
         outcome.outputs = [str(file) for file in files + (drawn.files if drawn else [])]
         outcome.frames, outcome.classes = tally.frames, tally.amounts()
+
+    def _window(self, unit: Unit) -> GivenWindow | None:
+        """The window that was asked for; else, of what has grey levels to choose from, that of the model."""
+        grey = unit.series is not None or kind_of(unit.path) in (Kind.DICOM, Kind.NIFTI, Kind.NRRD)
+        return self.options.window or (self.segmenter.window if grey else None)
 
     def _writer(self, source: Source[Any]) -> Writer:
         """How the results of an input are written."""

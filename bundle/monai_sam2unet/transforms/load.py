@@ -23,7 +23,7 @@ from monai.utils import ImageMetaKey, MetaKeys, TransformBackends, ensure_tuple
 from PIL import Image
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.io import open_image
+from monai_sam2unet.io import GivenWindow, open_image
 from monai_sam2unet.labels import LabelReader
 from monai_sam2unet.pictures import to_rgb
 
@@ -44,12 +44,16 @@ class LoadPicture(Transform):
     Args:
         mask: Load masks (K, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
         labels: What reads masks; None for those of one structure.
+        window: Grey levels of pictures, which then must be grey DICOM files; "" or None for what files say.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, mask: bool = False, labels: LabelReader | None = None) -> None:
+    def __init__(
+        self, mask: bool = False, labels: LabelReader | None = None, window: GivenWindow | None = None
+    ) -> None:
         self.mask = mask
+        self.window = window or None
         self.labels = LabelReader() if labels is None else labels
 
     def __call__(self, data: Loadable | Sequence[PathLike]) -> torch.Tensor:
@@ -72,8 +76,10 @@ class LoadPicture(Transform):
         paths = [os.fspath(path) for path in ensure_tuple(data)]
         if not paths or (len(paths) > 1 and not self.mask):
             raise InputError(f"expected the path of one picture, got {len(paths)}: {paths}; give one path")
-        array = self.labels.read(paths) if self.mask else np.asarray(open_image(paths[0])).transpose(2, 0, 1)
-        return self._tensor(array, {ImageMetaKey.FILENAME_OR_OBJ: paths[0]})
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: paths[0]}
+        if self.mask:
+            return self._tensor(self.labels.read(paths), meta)
+        return self._tensor(np.asarray(open_image(paths[0], self.window)).transpose(2, 0, 1), meta)
 
     @staticmethod
     def _tensor(array: np.ndarray, meta: dict[str, Any]) -> torch.Tensor:
@@ -93,6 +99,7 @@ class LoadPictured(MapTransform):
         mask_keys: Keys of masks; ``()`` for none.
         allow_missing_keys: Pass over keys that an item lacks, as at inference without masks.
         labels: What reads masks; None for those of one structure.
+        window: Grey levels of pictures, as `LoadPicture` takes it; those given as arrays have them already.
 
     Example:
         >>> load = LoadPictured(keys="image", mask_keys="label")
@@ -109,10 +116,12 @@ class LoadPictured(MapTransform):
         mask_keys: KeysCollection = ("label",),
         allow_missing_keys: bool = False,
         labels: LabelReader | None = None,
+        window: GivenWindow | None = None,
     ) -> None:
         pictures, masks = ensure_tuple(keys), ensure_tuple(mask_keys)
         super().__init__(pictures + masks, allow_missing_keys)
-        self.loaders = [LoadPicture()] * len(pictures) + [LoadPicture(True, labels)] * len(masks)
+        readers = [LoadPicture(window=window)] * len(pictures)
+        self.loaders = readers + [LoadPicture(True, labels)] * len(masks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths under the keys by tensors.
