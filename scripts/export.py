@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +92,10 @@ def _export(args: argparse.Namespace) -> None:
     check_packages(kinds)
     args.checkpoint = args.checkpoint or Path(model_to_use(MODELS, MODELS.parent))
     trained, settings = _load(args)
-    if args.with_pre_post and settings["activation"] == "softmax":
-        raise InputError(
-            f"{args.checkpoint}: its classes exclude each other (softmax), and --with_pre_post puts a "
-            "sigmoid behind the network; export without it, and take the softmax of the logits"
-        )
+    if args.with_pre_post and (reason := _not_packed(settings)):
+        raise InputError(f"{args.checkpoint}: {reason}")
     network = PackedNetwork(trained) if args.with_pre_post else trained
-    side = args.size or -(-_pixels(settings["input_size"]) // 32) * 32
+    side = args.size or settings["tile"] or -(-_pixels(settings["input_size"]) // 32) * 32
     folder = make_folder(args.output or args.checkpoint.parent)
     cases = None if args.check is None else list(_cases(args))
     files = {}
@@ -129,7 +126,28 @@ def _load(args: argparse.Namespace) -> tuple[SAM2UNet, dict[str, Any]]:
         raise InputError(f"no model at {path}: train one first, or give another by --checkpoint FILE")
     network = SAM2UNet(**model_architecture(args.checkpoint), tuning="full").eval()
     load_model(network, args.checkpoint, args.pretrained_dir)
-    return network, model_settings(args.checkpoint, input_size=352, threshold=0.5, activation="sigmoid")
+    defaults = {"input_size": 352, "threshold": 0.5, "activation": "sigmoid", "contrast": "none", "tile": 0}
+    return network, model_settings(args.checkpoint, **defaults)
+
+
+def _not_packed(settings: Mapping[str, Any]) -> str:
+    """Why the steps before and behind this network are not those that a file can hold; "" if they are."""
+    if settings["activation"] == "softmax":
+        return (
+            "its classes exclude each other (softmax), and --with_pre_post puts a sigmoid behind the network; "
+            "export without it, and take the softmax of the logits"
+        )
+    if "plane" in settings:
+        return (
+            "is a model of volumes, and --with_pre_post normalises colour pictures; export without it, and "
+            "normalise slices as docs/volumes.md says"
+        )
+    if settings["contrast"] != "none":
+        return (
+            f"was trained with contrast {settings['contrast']!r}, which --with_pre_post cannot put before the "
+            "network; export without it, and do so before normalising"
+        )
+    return ""
 
 
 def _pixels(size: Any) -> int:

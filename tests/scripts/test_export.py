@@ -1,5 +1,6 @@
 """The command line that writes a model for other runtimes."""
 
+import json
 import subprocess
 import sys
 
@@ -67,13 +68,21 @@ def test_errors_are_one_line(run, model, tmp_path):
         run(*arguments, "--size", 100)
 
 
-def test_exclusive_classes_have_no_sigmoid_behind_them(run, model, tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"classes": ["a"], "activation": "softmax"}, "its classes exclude each other (softmax)"),
+        ({"plane": "axial"}, "is a model of volumes"),
+        ({"contrast": "clahe"}, "was trained with contrast 'clahe'"),
+    ],
+)
+def test_steps_that_a_file_cannot_hold_are_refused(run, model, tmp_path, settings, words):
     copy = tmp_path / "model.pt"
     copy.write_bytes(model.read_bytes())
-    copy.with_suffix(".json").write_text('{"input_size": 64, "classes": ["a"], "activation": "softmax"}')
+    copy.with_suffix(".json").write_text(json.dumps({"input_size": 64, **settings}))
     arguments = ("--checkpoint", copy, "--format", "torchscript", "--output", tmp_path / "out")
     status, _, err = run(*arguments, "--with_pre_post")
-    assert status == 1 and "its classes exclude each other (softmax)" in err
+    assert status == 1 and words in err
     assert not (tmp_path / "out").exists()
 
 
