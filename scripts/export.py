@@ -134,8 +134,8 @@ def _not_packed(settings: Mapping[str, Any]) -> str:
     """Why the steps before and behind this network are not those that a file can hold; "" if they are."""
     if settings["activation"] == "softmax":
         return (
-            "its classes exclude each other (softmax), and --with_pre_post puts a sigmoid behind the network; "
-            "export without it, and take the softmax of the logits"
+            "its classes exclude each other (softmax), and --with_pre_post puts a sigmoid behind the "
+            "network; export without it, and take the softmax of the logits"
         )
     if "plane" in settings:
         return (
@@ -144,8 +144,8 @@ def _not_packed(settings: Mapping[str, Any]) -> str:
         )
     if settings["contrast"] != "none":
         return (
-            f"was trained with contrast {settings['contrast']!r}, which --with_pre_post cannot put before the "
-            "network; export without it, and do so before normalising"
+            f"was trained with contrast {settings['contrast']!r}, which --with_pre_post cannot put before "
+            "the network; export without it, and do so before normalising"
         )
     return ""
 
