@@ -13,7 +13,7 @@ from PIL import Image
 
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.io import read, write_nifti, write_nrrd, write_pngs
+from monai_sam2unet.io import read, volume_of, write_nifti, write_nrrd, write_pngs
 from monai_sam2unet.io.geometry import pixel_area
 from tests.io.phantoms import colours, item, slices, write
 
@@ -140,21 +140,27 @@ def test_what_has_no_place_is_refused_as_a_volume(tmp_path):
             write_nifti(tmp_path / "out", source, bright(source), ONE)
 
 
-def test_functional_groups_place_the_frames_of_an_enhanced_object(tmp_path):
-    own = [item(PlanePositionSequence=[item(ImagePositionPatient=[1.0, 2.0, 3.0 + 4 * k])]) for k in range(3)]
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_functional_groups_place_the_frames_of_an_enhanced_object(tmp_path, order):
+    """Whatever order the file has its frames in, the volume has them in that of their places."""
+    places = [[1.0, 2.0, 3.0 + 4 * k] for k in order]
+    own = [item(PlanePositionSequence=[item(ImagePositionPatient=place)]) for place in places]
     shared = item(
         PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
         PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.25], SliceThickness=4)],
     )
     pixels = np.arange(180, dtype=np.uint8).reshape(3, 6, 10)
     groups = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": own}
-    write(tmp_path / "a.dcm", pixels, frames=3, **groups)
+    write(tmp_path / "a.dcm", pixels[list(order)], frames=3, **groups)
     source = read(tmp_path / "a.dcm")
     write_nifti(tmp_path / "out", source, bright(source), ONE)
     made = nibabel.load(tmp_path / "out.nii.gz")
     # By hand: LPS+ to RAS+ turns x and y; columns are 0.25 mm apart, rows 0.5 mm, frames 4 mm.
     assert np.array_equal(made.affine, [[-0.25, 0, 0, -1], [0, -0.5, 0, -2], [0, 0, 4, 3], [0, 0, 0, 1]])
     assert np.array_equal(np.asanyarray(made.dataobj), (pixels >= 128).transpose(2, 1, 0))
+    values = volume_of(source)
+    assert np.array_equal(values.affine, made.affine)
+    assert np.array_equal(values.values, pixels.transpose(2, 1, 0))
 
 
 def test_area_of_a_pixel(tmp_path):

@@ -31,13 +31,16 @@ class Grid:
 
     Attributes:
         affine: 4x4, from indices as stored to millimetres, RAS+.
-        shape: (X, Y, Z): of a volume as its file has it, of DICOM frames (columns, rows, frames).
+        shape: (X, Y, Z): of a volume as its file has it, of DICOM frames (columns, rows, slices). Slices are
+            in the order of their places along the normal, whatever the order of an enhanced object's frames.
         view: gives of an array of this shape and a frame of the source the slice (H, W), to be written to.
+        slices: of DICOM, which slice each frame is, from 0; empty for volumes.
     """
 
     affine: np.ndarray
     shape: tuple[int, int, int]
     view: Callable[[np.ndarray, Frame[Any]], np.ndarray]
+    slices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,11 @@ def grid_of(source: Source[Any]) -> Grid:
         )
     header = places[0].dataset
     shape = (int(header.Columns), int(header.Rows), len(planes))
-    affine = _affine(source.path, planes)
-    return Grid(affine, shape, lambda volume, frame: volume[:, :, frame.number - 1].T)
+    normal = np.cross(*planes[0].directions)
+    order = np.argsort([plane.position @ normal for plane in planes], kind="stable")
+    affine = _affine(source.path, [planes[index] for index in order])
+    slices = tuple(np.argsort(order).tolist())
+    return Grid(affine, shape, lambda volume, frame: volume[:, :, slices[frame.number - 1]].T, slices)
 
 
 def plane_of(place: DicomPlace) -> Plane | None:

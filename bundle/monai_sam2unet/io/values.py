@@ -132,13 +132,13 @@ def volume_of(source: Source[Any]) -> Volume:
         raise InputError(
             f"{source.path}: is {source.kind.value}, expected a NIfTI or NRRD volume or a DICOM series"
         )
-    affine = grid_of(source).affine
+    grid = grid_of(source)
     if isinstance(source, DicomSource):
-        values = _stacked(source)
+        values = _stacked(source)[:, :, np.argsort(grid.slices)]
     else:
         values, _ = read_stored(source.path, source.kind)
-    _check(source.path, values, affine)
-    return Volume(values, affine, source.path)
+    _check(source.path, values, grid.affine)
+    return Volume(values, grid.affine, source.path)
 
 
 def _read_series(folder: Path, uid: str | None) -> tuple[np.ndarray, np.ndarray]:
