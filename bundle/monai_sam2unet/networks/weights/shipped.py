@@ -40,6 +40,6 @@ def announce_shipped(path: str | os.PathLike[str]) -> None:
         logger.warning(
             "%s is the model that comes with the bundle: polyps in colonoscopy, for research only "
             "(models/README.md has its figures). A training of yours takes its place; --checkpoint FILE "
-            "names another",
+            "(of segment: --model FILE) names another",
             path,
         )
