@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from PIL import Image
 
 from monai_sam2unet.data import (
     VolumesToSegment,
@@ -248,3 +249,11 @@ def test_real_hippocampus(real_data):
     check_volumes(lists.validation, LabelReader(class_names(root)))
     affine = nibabel.load(lists.train[0]["image"]).affine
     assert np.array_equal(affine, nibabel.load(lists.train[0]["label"]).affine)
+
+
+def test_a_folder_of_pictures_is_named_as_such(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / kind / "a.png")
+    with pytest.raises(InputError, match=r"hold no volume; expected NIfTI.*Pictures.*without volume\.json"):
+        load_volumes(tmp_path)

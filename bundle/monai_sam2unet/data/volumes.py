@@ -258,7 +258,12 @@ def _items(images: Path, labels: Path, root: Path) -> list[Item]:
     stripped = [{_strip(name, affix): path for name, path in maps.items()} for affix in affixes]
     paired = max(stripped, key=lambda named: len(named.keys() & volumes.keys()))
     lone, unused = sorted(volumes.keys() - paired.keys()), sorted(paired.keys() - volumes.keys())
-    if lone or unused or not volumes:
+    if not volumes and not maps:
+        raise InputError(
+            f"{images} and {labels}: hold no volume; expected NIfTI, NRRD or folders with DICOM series. "
+            "Pictures are trained on without volume.json"
+        )
+    if lone or unused:
         raise PairingError(
             f"{images} with {labels.name}: {counted(len(volumes), 'volume')}, without a label map: "
             f"{first_names(lone) or 'none'}; label maps without a volume: {first_names(unused) or 'none'}; "

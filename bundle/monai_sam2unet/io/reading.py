@@ -22,8 +22,8 @@ from monai_sam2unet.pictures import open_picture
 __all__ = ["open_image", "read"]
 
 _EXPECTED = (
-    "expected a picture or a DICOM file of one frame; monai_sam2unet.io.read gives a program the frames of "
-    "DICOM files, series, volumes and videos"
+    "expected a picture or a DICOM file of one frame; what has more is segmented by `python -m "
+    "scripts.segment`"
 )
 
 
