@@ -53,7 +53,7 @@ exports: setup ## run exported files in onnxruntime and OpenVINO (which are inst
 	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
 
 medical: setup ## read DICOM of every compression and write it (what that needs is installed first)
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[medical]"
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[medical,video]"
 	$(PY) -m pytest tests/io tests/segment
 
 # Without dependencies, which exclude NumPy 2: requirements/monailabel.txt says which of them are needed.

@@ -121,7 +121,7 @@ def test_without_pyav_the_message_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r'needs PyAV, which is not installed; pip install "\.\[medical\]"'):
+    with pytest.raises(InputError, match=r'needs PyAV, which is not installed; pip install "\.\[video\]"'):
         read(path)
 
 

@@ -388,7 +388,7 @@ def test_grey_levels_are_those_of_the_models_training(run, model, tmp_path):
 
 
 def test_a_video_becomes_a_mask_for_each_frame(run, model, tmp_path):
-    av = pytest.importorskip("av", reason='needs pip install "monai-sam2unet[medical]"')
+    av = pytest.importorskip("av", reason='needs pip install "monai-sam2unet[video]"')
     path = tmp_path / "in" / "cine.mp4"
     path.parent.mkdir()
     with av.open(str(path), "w") as container:

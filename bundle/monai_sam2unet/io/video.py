@@ -102,6 +102,6 @@ def _av(path: Path) -> Any:
     except ImportError as err:
         raise InputError(
             f"{path}: is a video, and reading it needs PyAV, which is not installed; pip install "
-            '".[medical]" in the bundle\'s folder, or pip install av'
+            '".[video]" in the bundle\'s folder, or pip install av'
         ) from err
     return av
