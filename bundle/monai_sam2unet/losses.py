@@ -298,10 +298,27 @@ def with_background(target: Tensor) -> Tensor:
 
 def _box_mean(values: Tensor) -> Tensor:
     """Mean over the box around each pixel, zeros beyond the edge, (B, K, H, W)."""
-    pad = WINDOW // 2
-    # the box mean is separable: 31 + 31 additions a pixel instead of 961
-    mean = F.avg_pool2d(values, (WINDOW, 1), stride=1, padding=(pad, 0))
-    return F.avg_pool2d(mean, (1, WINDOW), stride=1, padding=(0, pad))
+    return _box_sum(_box_sum(values, 2), 3) / WINDOW**2
+
+
+def _box_sum(values: Tensor, axis: int) -> Tensor:
+    """Sum over the box along one axis, zeros beyond the edge, of the same shape.
+
+    Cumulative sums begin anew with every stretch of the box's length, which a box meets two of at most: it is
+    the rest of one and the beginning of the next. So no partial sum exceeds the result's range, and float32
+    is as exact for pictures of any size.
+    """
+    n = values.shape[axis]
+    stretches = -(-n // WINDOW) + 1
+    before = WINDOW // 2
+    padding = (before, stretches * WINDOW - n - before)
+    padded = F.pad(values, (0, 0, *padding) if axis == 2 else padding)
+    padded = padded.unflatten(axis, (stretches, WINDOW))
+    until = padded.cumsum(axis + 1)
+    start = until - padded  # of a stretch, up to a pixel and without it
+    rest = until.narrow(axis + 1, WINDOW - 1, 1) - start
+    rest, start = rest.flatten(axis, axis + 1), start.flatten(axis, axis + 1)
+    return rest.narrow(axis, 0, n) + start.narrow(axis, WINDOW, n)
 
 
 def _iou(p: Tensor, target: Tensor, boundary: Tensor) -> Tensor:
