@@ -118,14 +118,12 @@ def _load(args: argparse.Namespace) -> tuple[SAM2UNet, dict[str, Any]]:
     """The model, and the settings it was trained with."""
     from monai_sam2unet.errors import InputError
     from monai_sam2unet.handlers import model_settings
-    from monai_sam2unet.networks import SAM2UNet
-    from monai_sam2unet.networks.weights import load_model, model_architecture
+    from monai_sam2unet.networks.weights import load_network
 
     path = args.checkpoint
     if not path.is_file():
         raise InputError(f"no model at {path}: train one first, or give another by --checkpoint FILE")
-    network = SAM2UNet(**model_architecture(args.checkpoint), tuning="full").eval()
-    load_model(network, args.checkpoint, args.pretrained_dir)
+    network = load_network(args.checkpoint, args.pretrained_dir)
     defaults = {"input_size": 352, "threshold": 0.5, "activation": "sigmoid", "contrast": "none", "tile": 0}
     return network, model_settings(args.checkpoint, **defaults)
 

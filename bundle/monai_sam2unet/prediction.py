@@ -17,7 +17,7 @@ from monai.data import decollate_batch, list_data_collate
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.io import GivenWindow
-from monai_sam2unet.networks.weights import load_model, model_to_use
+from monai_sam2unet.networks.weights import load_network, model_to_use
 from monai_sam2unet.settings import check_settings
 
 if TYPE_CHECKING:
@@ -148,11 +148,11 @@ class Segmenter:
         self.classes = _classes(settings, parser.get_parsed_content("out_channels"))
         self.threshold = float(parser.get_parsed_content("threshold"))
         self.window: GivenWindow | None = parser.get_parsed_content("window") or None
-        names = ("preprocessing", "inferer", "postprocessing", "network")
+        names = ("preprocessing", "inferer", "postprocessing")
         self._parts = {name: parser.get_parsed_content(name) for name in names}
         folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
-        load_model(self._parts["network"], self.model, folder)
-        self._parts["network"].eval()
+        device = parser.get_parsed_content("torch_device")
+        self._parts["network"] = load_network(self.model, folder).to(device)
         self.device = next(self._parts["network"].parameters()).device
         self._together = 1 if parser.get_parsed_content("tile") else batch_size or 1
 

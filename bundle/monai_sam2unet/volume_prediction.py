@@ -18,7 +18,7 @@ from monai.data import decollate_batch, list_data_collate
 
 from monai_sam2unet.classes import Classes
 from monai_sam2unet.io import Volume, read_values
-from monai_sam2unet.networks.weights import load_model
+from monai_sam2unet.networks.weights import load_network
 from monai_sam2unet.prediction import find_bundle
 from monai_sam2unet.settings import check_settings
 
@@ -71,13 +71,13 @@ class VolumeSegmenter:
         parser.update({"bundle_root": str(root), "checkpoint": str(model), "device": str(device), **given})
         parser.parse()
         check_settings(device, plane=parser.get_parsed_content("plane"), **given)
-        names = ("preprocessing", "inferer", "postprocessing", "network")
+        names = ("preprocessing", "inferer", "postprocessing")
         self._parts = {name: parser.get_parsed_content(name) for name in names}
         self.classes = Classes.of(*(parser.get_parsed_content(name) for name in ("classes", "activation")))
         self.threshold = float(parser.get_parsed_content("threshold"))
         folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
-        load_model(self._parts["network"], self.model, folder)
-        self._parts["network"].eval()
+        device = parser.get_parsed_content("torch_device")
+        self._parts["network"] = load_network(self.model, folder).to(device)
         self.device = next(self._parts["network"].parameters()).device
 
     def segment(self, volume: Volume) -> npt.NDArray[np.bool_]:

@@ -25,7 +25,7 @@ from monai_sam2unet.benchmark.scoring import Run, Scorer
 from monai_sam2unet.benchmark.sets import EvaluationSet
 from monai_sam2unet.data.naming import label_files
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.networks.weights import load_model, read_checkpoint
+from monai_sam2unet.networks.weights import load_network, read_checkpoint
 from monai_sam2unet.networks.weights.pretrained import sha256_of
 from monai_sam2unet.networks.weights.trained import noted_base
 
@@ -246,15 +246,14 @@ def _parts(
     if not Path(checkpoint).is_file():
         raise InputError(f"no checkpoint at {checkpoint}; give a trained model, --checkpoint FILE")
     parser.parse()
-    names = ("preprocessing", "inferer", "network", "torch_device", "input_size", "threshold", "variant",
+    names = ("preprocessing", "inferer", "torch_device", "input_size", "threshold", "variant",
              "out_channels")  # fmt: skip
     parts = {name: parser.get_parsed_content(name) for name in names}
     if parts["out_channels"] != 1:
         raise InputError(
             f"{checkpoint}: marks {parts['out_channels']} structures; the table is of models that mark one"
         )
-    load_model(parts["network"], Path(checkpoint), folder)
-    parts["network"].eval()
+    parts["network"] = load_network(Path(checkpoint), folder).to(parts["torch_device"])
     return parts
 
 

@@ -16,8 +16,7 @@ from monailabel.utils.others.generic import name_to_device
 from torch import Tensor, nn
 
 from monai_sam2unet.errors import InputError
-from monai_sam2unet.networks import SAM2UNet
-from monai_sam2unet.networks.weights import load_model, model_architecture
+from monai_sam2unet.networks.weights import load_network
 from monai_sam2unet.serving.folder import served_weights
 from monai_sam2unet.serving.polygons import as_annotations
 
@@ -114,9 +113,8 @@ class Segmentation(BundleInferTask):
         stamp = path.stat().st_mtime_ns if path.is_file() else 0
         network, loaded = self._networks.get((device, path), (None, None))
         if network is None or loaded != stamp:
-            network = SAM2UNet(**model_architecture(path), tuning="full")
-            load_model(network, path)
-            network.to(device).eval()
+            # a server runs for days: somebody may copy another model over the file meanwhile
+            network = load_network(path, mapped=False).to(device)
             self._networks[device, path] = (network, stamp)
         return network
 

@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.weights import (
     load_model,
+    load_network,
     load_pretrained,
     load_strict,
     model_architecture,
@@ -281,6 +283,17 @@ def test_tensors_are_mapped_not_read(golden, tmp_path, save):
     weights = read_weights(tmp_path / "w")
     assert len(weights.tensors) == 154
     assert own_memory() - before < 0.1 * size
+    (tmp_path / "w").unlink()
+
+
+def test_a_built_network_lies_in_the_mapped_file(tmp_path):
+    torch.save(SAM2UNet("tiny").state_dict(), tmp_path / "w")
+    size = (tmp_path / "w").stat().st_size
+    load_network(tmp_path / "w")  # what the first call imports
+    before = own_memory()
+    built = load_network(tmp_path / "w")
+    assert own_memory() - before < 0.1 * size
+    del built
     (tmp_path / "w").unlink()
 
 

@@ -7,6 +7,7 @@ Nothing is loaded in part unless a part is asked for by name.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,6 +162,12 @@ def _completed(tensors: StateDict, base: WeightFile, found: Mapping[str, Any]) -
 
 def _expected(found: Mapping[str, Any]) -> StateDict:
     """Tensors of the network, or of the encoder, of this architecture: shapes without storage."""
+    return _hollow(**found)
+
+
+@functools.lru_cache(maxsize=4)  # a file is looked at more than once, and the modules take most of the time
+def _hollow(**found: Any) -> StateDict:
+    """What `_expected` gives; not to be changed."""
     with torch.device("meta"):
         if "decoder_channels" in found:
             return SAM2UNet(**found, tuning="full").state_dict()
