@@ -152,7 +152,7 @@ class Segmenter:
         self._parts = {name: parser.get_parsed_content(name) for name in names}
         folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
         device = parser.get_parsed_content("torch_device")
-        self._parts["network"] = load_network(self.model, folder).to(device)
+        self._parts["network"] = load_network(self.model, folder).fuse().to(device)
         self.device = next(self._parts["network"].parameters()).device
         self._together = 1 if parser.get_parsed_content("tile") else batch_size or 1
 

@@ -77,7 +77,7 @@ class VolumeSegmenter:
         self.threshold = float(parser.get_parsed_content("threshold"))
         folder = Path(pretrained_dir) if pretrained_dir is not None else root / "models" / "pretrained"
         device = parser.get_parsed_content("torch_device")
-        self._parts["network"] = load_network(self.model, folder).to(device)
+        self._parts["network"] = load_network(self.model, folder).fuse().to(device)
         self.device = next(self._parts["network"].parameters()).device
 
     def segment(self, volume: Volume) -> npt.NDArray[np.bool_]:

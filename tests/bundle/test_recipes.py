@@ -95,10 +95,11 @@ def assert_chosen_by(folder, data, protocol, figure):
         predictions.append(predict(data / item["image"], model=folder / "models" / "model.pt"))
         masks.append(np.asarray(Image.open(data / item["label"])))
     expected = score(predictions, masks, protocol)[figure]
-    assert settings[f"validation_{figure}"] == pytest.approx(expected, abs=1e-6)
+    # `predict` runs the fused network: rounding gives some pixel of thousands another of 256 grey levels
+    assert settings[f"validation_{figure}"] == pytest.approx(expected, abs=1e-5)
     assert 0 < expected <= 1
     (row,) = history(folder)
-    assert float(row[f"validation_{figure}"]) == pytest.approx(expected, abs=1e-5)  # five decimals
+    assert float(row[f"validation_{figure}"]) == pytest.approx(expected, abs=2e-5)  # five decimals
 
 
 @pytest.mark.parametrize("name", ["polyp", "camouflaged", "salient", "marine"])

@@ -1,5 +1,6 @@
 """Every format gives what PyTorch gives, for any batch and size; what cannot be exported is said."""
 
+import copy
 import json
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_one_size_and_any_batch(network, tmp_path, kind):
     installed(kind)
     run = runner(export(network, tmp_path / FORMATS[kind].file, kind, size=64), kind)
     agrees(network, run, [(1, 64, 64), (3, 64, 64)])
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "pt2", "onnx", "openvino"])
+def test_a_fused_network_is_exported_as_well(network, tmp_path, kind):
+    installed(kind)
+    fused = copy.deepcopy(network).fuse()
+    path = export(fused, tmp_path / FORMATS[kind].file, kind, size=64 if kind == "pt2" else None)
+    agrees(network, runner(path, kind), [(1, 64, 64), (3, 64, 64)])
 
 
 @pytest.mark.slow

@@ -253,7 +253,7 @@ def _parts(
         raise InputError(
             f"{checkpoint}: marks {parts['out_channels']} structures; the table is of models that mark one"
         )
-    parts["network"] = load_network(Path(checkpoint), folder).to(parts["torch_device"])
+    parts["network"] = load_network(Path(checkpoint), folder).fuse().to(parts["torch_device"])
     return parts
 
 

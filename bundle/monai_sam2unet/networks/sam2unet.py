@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from monai_sam2unet.networks.hiera import Hiera
 from monai_sam2unet.networks.tuning import apply_tuning
@@ -45,6 +46,10 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
         return self.bn(self.conv(x))
+
+    def folded(self) -> nn.Conv2d:
+        """The same in evaluation mode as one convolution."""
+        return fuse_conv_bn_eval(self.conv, self.bn)
 
 
 def _branch(in_channels: int, out_channels: int, size: int) -> nn.Sequential:
@@ -80,6 +85,45 @@ class ReceptiveFieldBlock(nn.Module):
         return F.relu(self.conv_cat(torch.cat(branches, dim=1)) + self.conv_res(x))
 
 
+class FusedReceptiveFieldBlock(nn.Module):
+    """A receptive-field block for inference: its five 1x1 convolutions of the input are one.
+
+    Args:
+        block: trained block in evaluation mode; its normalisations are folded into its convolutions.
+    """
+
+    def __init__(self, block: ReceptiveFieldBlock) -> None:
+        super().__init__()
+        branches = [
+            _folded(branch) for branch in (block.branch0, block.branch1, block.branch2, block.branch3)
+        ]
+        self.entry = _joined([*(branch[0] for branch in branches), block.conv_res.folded()])
+        self.branch1 = nn.Sequential(*branches[1][1:])
+        self.branch2 = nn.Sequential(*branches[2][1:])
+        self.branch3 = nn.Sequential(*branches[3][1:])
+        self.conv_cat = block.conv_cat.folded()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
+        x0, x1, x2, x3, shortcut = self.entry(x).chunk(5, dim=1)
+        branches = [x0, self.branch1(x1), self.branch2(x2), self.branch3(x3)]
+        return self.conv_cat(torch.cat(branches, dim=1)).add_(shortcut).relu_()
+
+
+def _folded(branch: nn.Sequential) -> list[nn.Conv2d]:
+    """The steps of a branch, each as one convolution."""
+    return [step.folded() for step in branch if isinstance(step, ConvNorm)]
+
+
+def _joined(convolutions: list[nn.Conv2d]) -> nn.Conv2d:
+    """One 1x1 convolution that gives the channels of several of one input, one after the other."""
+    weights = torch.cat([c.weight for c in convolutions])
+    biases = torch.cat([c.bias for c in convolutions if c.bias is not None])
+    joined = nn.Conv2d(weights.shape[1], len(weights), 1, device="meta")
+    joined.weight, joined.bias = nn.Parameter(weights), nn.Parameter(biases)
+    return joined
+
+
 class DoubleConv(nn.Module):
     """3x3 convolution, batch normalisation, ReLU, twice (names as in the published checkpoint)."""
 
@@ -97,6 +141,17 @@ class DoubleConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
         return self.double_conv(x)
+
+    def fold(self) -> None:
+        """Fold the normalisations into the convolutions; the same in evaluation mode."""
+        steps: list[nn.Module] = []
+        for step in self.double_conv:
+            if isinstance(step, nn.BatchNorm2d):
+                convolution = steps.pop()
+                assert isinstance(convolution, nn.Conv2d)
+                step = fuse_conv_bn_eval(convolution, step)
+            steps.append(step)
+        self.double_conv = nn.Sequential(*steps)
 
 
 class DecoderStep(nn.Module):
@@ -139,6 +194,9 @@ class SAM2UNet(nn.Module):
         lora_rank: rank of the updates of ``lora``.
         lora_alpha: the updates of ``lora`` are multiplied by ``lora_alpha / lora_rank``.
 
+    Attributes:
+        fused: whether `fuse` has made it one for inference alone.
+
     Raises:
         ValueError: if the variant or the tuning is unknown or a number is too small.
 
@@ -164,6 +222,7 @@ class SAM2UNet(nn.Module):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.in_channels = in_channels
+        self.fused = False
         self.encoder = Hiera(variant, in_channels, adapter_dim)
         c1, c2, c3, c4 = self.encoder.channels
         self.rfb1 = ReceptiveFieldBlock(c1, decoder_channels)
@@ -181,6 +240,26 @@ class SAM2UNet(nn.Module):
     def trainable_names(self) -> list[str]:
         """Names of the parameters that training changes, in the order of `named_parameters`."""
         return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def fuse(self) -> SAM2UNet:
+        """Make this a network for inference alone: the same function, but for rounding, in less time.
+
+        Normalisations are folded into the convolutions before them, and the convolutions of a
+        receptive-field block that read the same input become one. The decoder's tensors have other names
+        and shapes then: what is to be saved, or to load weights, must not be fused.
+
+        Returns:
+            The network itself, in evaluation mode; nothing of it learns any more.
+        """
+        self.eval()
+        if not self.fused:
+            for name in ("rfb1", "rfb2", "rfb3", "rfb4"):
+                setattr(self, name, FusedReceptiveFieldBlock(getattr(self, name)))
+            for step in (self.up1, self.up2, self.up3):
+                step.conv.fold()
+            self.requires_grad_(False)
+            self.fused = True
+        return self
 
     def decode(self, x: Tensor) -> list[Tensor]:
         """Decoder maps of strides 16, 8 and 4, each (B, decoder_channels, H / stride, W / stride)."""

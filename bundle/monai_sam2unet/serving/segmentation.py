@@ -114,7 +114,7 @@ class Segmentation(BundleInferTask):
         network, loaded = self._networks.get((device, path), (None, None))
         if network is None or loaded != stamp:
             # a server runs for days: somebody may copy another model over the file meanwhile
-            network = load_network(path, mapped=False).to(device)
+            network = load_network(path, mapped=False).fuse().to(device)
             self._networks[device, path] = (network, stamp)
         return network
 

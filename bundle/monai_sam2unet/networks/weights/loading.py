@@ -65,21 +65,29 @@ def load_strict(module: nn.Module, state_dict: Mapping[str, Tensor], source: str
     module.load_state_dict(dict(state_dict))
 
 
-def load_model(network: SAM2UNet, path: str | Path, folder: str | Path | None = None) -> None:
+def load_model(
+    network: SAM2UNet, path: str | Path, folder: str | Path | None = None, fuse: bool = False
+) -> None:
     """Load a trained SAM2-UNet, all of it or nothing.
 
     Args:
         network: what to load into.
         path: weights of a whole SAM2-UNet: ours, published, or only what was trained.
         folder: where base files lie (see `read_weights`).
+        fuse: make the network one for inference alone then (see `SAM2UNet.fuse`).
 
     Raises:
         InputError: if the file cannot be read or does not fit; both architectures are named.
+        ValueError: if the network is fused already.
     """
+    if network.fused:
+        raise ValueError("the network is fused: it takes no weights any more; build another SAM2UNet")
     weights = _read_model(path, folder)
     expected = architecture(network.state_dict())
     _check_architecture(weights, expected, expected)
     network.load_state_dict(weights.tensors)
+    if fuse:
+        network.fuse()
     _announce(weights)
 
 
