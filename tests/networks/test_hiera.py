@@ -1,4 +1,4 @@
-"""The encoder: windows, attention against a plain oracle, position embedding, stages, initial values."""
+"""The encoder: attention against a plain oracle, position embedding, stages, initial values."""
 
 import functools
 import math
@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from monai_sam2unet.networks import VARIANTS, Hiera
-from monai_sam2unet.networks.hiera import Adapter, Attention, Block, partition, unpartition
+from monai_sam2unet.networks.hiera import Adapter, Attention, Block
+from monai_sam2unet.networks.windows import to_grid
 
 # Channels of the first stage: SAM 2's configs (sam2_hiera_t, s, b+, l: embed_dim); nano is ours.
 WIDTHS = {"nano": 24, "tiny": 96, "small": 96, "base_plus": 112, "large": 144}
@@ -23,34 +22,6 @@ def meta(variant):
     """Shapes without values; one encoder for all tests that only look at those."""
     with torch.device("meta"):
         return Hiera(variant)
-
-
-# --- windows
-
-
-@settings(max_examples=80)
-@given(
-    batch=st.integers(1, 3),
-    height=st.integers(1, 13),
-    width=st.integers(1, 13),
-    window=st.integers(1, 9),
-    channels=st.integers(1, 3),
-)
-def test_windows_go_back_to_their_place(batch, height, width, window, channels):
-    x = torch.randn(batch, height, width, channels)
-    windows = partition(x, window)
-    count = batch * math.ceil(height / window) * math.ceil(width / window)
-    assert windows.shape == (count, window, window, channels)
-    assert torch.equal(unpartition(windows, batch, height, width), x)
-    assert windows.abs().sum().item() == pytest.approx(x.abs().sum().item(), rel=1e-5)  # padding is zero
-
-
-def test_windows_run_row_by_row_picture_by_picture():
-    x = torch.arange(2 * 4 * 6.0).reshape(2, 4, 6, 1)
-    windows = partition(x, 2)
-    assert windows[1, :, :, 0].tolist() == [[2, 3], [8, 9]]  # counted by hand: first row, second window
-    assert windows[3, :, :, 0].tolist() == [[12, 13], [18, 19]]  # second row, first window
-    assert windows[6, :, :, 0].tolist() == [[24, 25], [30, 31]]  # second picture, first window
 
 
 # --- a block against a plain oracle: NumPy in float64, loops over windows and heads, explicit softmax
@@ -94,14 +65,14 @@ def attend(attention, x, dim_out):
     return linear(attention.proj, result)
 
 
-def plain_block(block, x, dim_out):
+def plain_block(block, x, dim_out, window):
     """One picture through a block, (H, W, dim) -> (H', W', dim_out)."""
     x = x + gelu(linear(block.adapter.up, gelu(linear(block.adapter.down, x))))
     normed = norm(block.norm1, x)
     shortcut = halve(linear(block.proj, normed)) if block.pool else x
-    side = block.window or max(x.shape[:2])
-    rows = [block.window] * math.ceil(x.shape[0] / side) if block.window else [x.shape[0]]
-    columns = [block.window] * math.ceil(x.shape[1] / side) if block.window else [x.shape[1]]
+    side = window or max(x.shape[:2])
+    rows = [window] * math.ceil(x.shape[0] / side) if window else [x.shape[0]]
+    columns = [window] * math.ceil(x.shape[1] / side) if window else [x.shape[1]]
     padded = np.zeros((sum(rows), sum(columns), x.shape[2]))  # zero tokens after the norm
     padded[: x.shape[0], : x.shape[1]] = normed
     attended = np.concatenate(
@@ -126,38 +97,43 @@ def plain_block(block, x, dim_out):
 
 
 @pytest.mark.parametrize(
-    ("dim_out", "heads", "window", "height", "width"),
+    ("dim_out", "heads", "span", "levels", "rows", "columns"),
     [
-        (8, 1, 4, 8, 12),  # windows divide the grid
-        (8, 2, 4, 5, 7),  # odd grid, padded at both sides
-        (8, 4, 3, 2, 2),  # grid smaller than the window
-        (8, 2, 0, 5, 3),  # the whole picture, not square
-        (16, 2, 4, 8, 4),  # pooled, windows divide the grid
-        (16, 4, 4, 6, 10),  # pooled and padded
-        (16, 2, 14, 8, 6),  # pooled, window larger than the grid and odd when halved, as in stage 4
-        (16, 2, 0, 6, 4),  # pooled over the whole picture
+        (8, 1, 1, 2, 2, 3),  # each cell a window of 4x4 tokens
+        (8, 2, 3, 0, 5, 7),  # windows of 3x3 tokens, padded at both sides
+        (8, 2, 2, 1, 3, 4),  # windows of 4x4 tokens, padded below
+        (8, 2, 2, 1, 4, 6),  # windows divide the grid
+        (8, 4, 3, 0, 2, 2),  # grid smaller than the window
+        (8, 2, 0, 0, 5, 3),  # the whole picture, not square
+        (16, 2, 1, 2, 2, 1),  # pooled, each cell a window
+        (16, 4, 2, 1, 3, 5),  # pooled and padded
+        (16, 2, 7, 1, 4, 3),  # pooled, window of 14 larger than the grid and odd when halved, as in stage 4
+        (16, 2, 0, 1, 3, 2),  # pooled over the whole picture
     ],
 )
-def test_block_equals_plain_attention(dim_out, heads, window, height, width):
+def test_block_equals_plain_attention(dim_out, heads, span, levels, rows, columns):
     torch.manual_seed(0)
-    block = Block(8, dim_out, heads, window, adapter_dim=4).double()
+    side, order = 2**levels, max(span, 2)
+    block = Block(8, dim_out, heads, span, adapter_dim=4).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.5)
-    x = torch.randn(2, height, width, 8, dtype=torch.float64)
+    x = torch.randn(2, rows * columns * side**2, 8, dtype=torch.float64)
     with torch.no_grad():
-        result = block(x).numpy()
-    for picture, expected in zip(result, x.numpy(), strict=True):
-        np.testing.assert_allclose(picture, plain_block(block, expected, dim_out), rtol=1e-9, atol=1e-9)
+        result = to_grid(block(x, rows, columns), rows, columns, order, levels - block.pool).numpy()
+        x = to_grid(x, rows, columns, order, levels).numpy()
+    for picture, given in zip(result, x, strict=True):
+        expected = plain_block(block, given, dim_out, span * side)
+        np.testing.assert_allclose(picture, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_tokens_see_their_window_and_no_further():
     torch.manual_seed(0)
-    block = Block(8, 8, 2, 4, adapter_dim=4).eval()
-    x = torch.randn(1, 8, 8, 8)
+    block = Block(8, 8, 2, span=1, adapter_dim=4).eval()
+    x = torch.randn(1, 64, 8)  # 2x2 cells of 4x4 tokens
     changed = x.clone()
-    changed[0, 0, 0] += 1
-    differs = (block(x) != block(changed)).any(-1)[0]
-    assert differs[:4, :4].all()
+    changed[0, 0] += 1
+    differs = (block(x, 2, 2) != block(changed, 2, 2)).any(-1)[0]
+    assert differs[:16].all()
     assert differs.sum() == 16
 
 
@@ -171,7 +147,7 @@ def test_zero_up_projection_makes_an_adapter_the_identity():
 
 def test_pooling_attention_halves_the_queries_only():
     attention = Attention(4, 8, heads=2, pool=True)
-    assert attention(torch.randn(3, 4, 6, 4)).shape == (3, 2, 3, 8)
+    assert attention(torch.randn(3, 24, 4), [(1, 24, 0)]).shape == (3, 6, 8)
 
 
 # --- position embedding
@@ -227,11 +203,12 @@ def test_stages(variant, height, width):
 def test_layout_of_the_blocks(variant, depths, global_blocks):
     blocks = meta(variant).blocks
     assert len(blocks) == sum(depths)
-    assert tuple(i for i, b in enumerate(blocks) if b.window == 0) == global_blocks
+    assert tuple(i for i, b in enumerate(blocks) if b.span == 0) == global_blocks
     starts = [sum(depths[:stage]) for stage in (1, 2, 3)]
     assert [i for i, b in enumerate(blocks) if b.pool] == starts
     # The first block of a stage still uses the window of the stage before: 8, 4, 14 (16 for large).
-    windows = [blocks[i].window for i in starts]
+    # Cells have 8, 4 and 2 tokens a side there.
+    windows = [blocks[i].span * side for i, side in zip(starts, (8, 4, 2), strict=True)]
     assert windows == [8, 4, 16 if variant == "large" else 14]
 
 
@@ -241,7 +218,7 @@ def test_nano_has_the_structure_of_the_others():
         names = {
             ".".join("N" if part.isdigit() else part for part in n.split(".")) for n in encoder.state_dict()
         }
-        kinds = {(b.pool, b.window > 0) for b in encoder.blocks}
+        kinds = {(b.pool, b.span > 0) for b in encoder.blocks}
         return names, kinds, len(encoder.channels)
 
     assert structure("nano") == structure("tiny")

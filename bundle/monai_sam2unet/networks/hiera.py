@@ -5,18 +5,33 @@ global attention, and max-pooling of the queries where a new stage begins. SAM 2
 section 4 and appendix D.1) adds the windowed position embedding (arXiv 2311.05613). SAM2-UNet
 (arXiv 2408.08870, section 2) adds an adapter to the input of every block and trains only those.
 
-Shapes: ``B`` batch, ``H W`` rows and columns of tokens (of pixels where said), ``C`` channels, ``N``
-windows of all pictures, ``S`` window side, ``L`` tokens of one window, ``h`` heads.
+Windows that do not divide the grid are padded with zero tokens in SAM 2. Here they keep the tokens that they
+have, in an order in which each window is one piece (see `monai_sam2unet.networks.windows`).
+
+Shapes: ``B`` batch, ``H W`` rows and columns of tokens (of pixels where said), ``T`` tokens of a picture in
+the order of windows, ``R Q`` rows and columns of cells (32x32 pixels), ``C`` channels, ``N`` windows of all
+pictures, ``L`` tokens of one window, ``h`` heads.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from monai_sam2unet.networks.windows import (
+    is_symbol,
+    max_pool,
+    pad_windows,
+    to_grid,
+    to_windows,
+    unpad_windows,
+    window_groups,
+)
 
 __all__ = ["VARIANTS", "Hiera", "HieraVariant"]
 
@@ -30,7 +45,7 @@ class HieraVariant:
         heads: attention heads of the first stage; they double with every stage.
         depths: blocks of each of the four stages.
         global_blocks: indices (over all blocks) of those that attend to the whole picture.
-        windows: side of the attention window in tokens, per stage.
+        windows: side of the attention window in tokens, per stage; they nest: 8, 4, 2 n, n.
         grid: rows and columns of the background position embedding.
     """
 
@@ -52,46 +67,6 @@ VARIANTS: dict[str, HieraVariant] = {
 }
 
 
-def partition(x: Tensor, window: int) -> Tensor:
-    """Cut tokens into windows; a grid that the window does not divide is padded with zero tokens.
-
-    Args:
-        x: tokens, (B, H, W, C).
-        window: side ``S`` of the window, in tokens.
-
-    Returns:
-        Windows, (N, S, S, C), row by row, picture by picture.
-    """
-    b, h, w, c = x.shape
-    rows, columns = (h + window - 1) // window, (w + window - 1) // window
-    x = F.pad(x, (0, 0, 0, columns * window - w, 0, rows * window - h))
-    x = x.view(b, rows, window, columns, window, c)
-    return x.transpose(2, 3).reshape(b * rows * columns, window, window, c)  # B H/S W/S S S C -> N S S C
-
-
-def unpartition(x: Tensor, batch: int, height: int, width: int) -> Tensor:
-    """Put windows back together and drop the padding: the inverse of `partition`.
-
-    Args:
-        x: windows, (N, S, S, C).
-        batch: number ``B`` of pictures.
-        height: rows ``H`` of the unpadded grid.
-        width: columns ``W`` of the unpadded grid.
-
-    Returns:
-        Tokens, (B, H, W, C).
-    """
-    s, c = x.shape[1], x.shape[3]
-    rows, columns = (height + s - 1) // s, (width + s - 1) // s
-    x = x.view(batch, rows, columns, s, s, c).transpose(2, 3)  # B H/S S W/S S C
-    return x.reshape(batch, rows * s, columns * s, c)[:, :height, :width]
-
-
-def max_pool(x: Tensor) -> Tensor:
-    """Halve the token grid by 2x2 max-pooling: (B, H, W, C) -> (B, H/2, W/2, C)."""
-    return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention among the tokens of each window, with optional pooling of the queries.
 
@@ -109,18 +84,60 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim_out)
         self.proj = nn.Linear(dim_out, dim_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, S, S, dim) -> (N, S, S, dim_out), or (N, S/2, S/2, dim_out) when pooling."""
-        n, rows, columns, _ = x.shape
-        q, k, v = self.qkv(x).chunk(3, dim=-1)  # each N S S dim_out
-        k = k.reshape(n, rows * columns, self.heads, k.shape[-1] // self.heads).transpose(1, 2)  # N h L C/h
-        v = v.reshape(n, rows * columns, self.heads, v.shape[-1] // self.heads).transpose(1, 2)
+    def forward(self, x: Tensor, groups: list[tuple[int, int, int]]) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            x: normalised tokens, (B, T, dim), the windows one after another.
+            groups: how many windows there are of each size, their real and their padded tokens (see
+                `monai_sam2unet.networks.windows.window_groups`).
+
+        Returns:
+            Tokens, (B, T, dim_out), or (B, T/4, dim_out) when pooling.
+        """
+        b, dim_out = x.shape[0], self.proj.in_features
+        q, kv = self.qkv(x).split([dim_out, 2 * dim_out], dim=-1)
+        kept = 1
         if self.pool:
-            q = max_pool(q)
-            rows, columns = q.shape[1], q.shape[2]
-        q = q.reshape(n, rows * columns, self.heads, q.shape[-1] // self.heads).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(n, rows, columns, -1))
+            q, kept = max_pool(q), 4  # the four tokens that become one query lie side by side
+        if len(groups) == 1 and groups[0][2] == 0:
+            tokens = groups[0][1]
+            q, kv = q.reshape(-1, tokens // kept, dim_out), kv.reshape(-1, tokens, 2 * dim_out)
+            return self.proj(self.attend(q, kv, 0).reshape(b, -1, dim_out))
+        queries = q.split([count * tokens // kept for count, tokens, _ in groups], dim=1)
+        keys = kv.split([count * tokens for count, tokens, _ in groups], dim=1)
+        parts: list[Tensor] = []
+        for i, (_, tokens, padded) in enumerate(groups):
+            q = queries[i].reshape(-1, tokens // kept, dim_out)
+            part = self.attend(q, keys[i].reshape(-1, tokens, 2 * dim_out), padded)
+            parts.append(part.reshape(b, -1, dim_out))
+        return self.proj(torch.cat(parts, dim=1))
+
+    def attend(self, q: Tensor, kv: Tensor, padded: int) -> Tensor:
+        """Attention of each window to itself and to the zero tokens that pad it.
+
+        SAM 2 pads after the norm, so that the key and the value of each padded token are the bias of ``qkv``:
+        ``padded`` equal keys weigh as one whose score is larger by ``log(padded)``.
+
+        Args:
+            q: queries, (N, L, dim_out).
+            kv: keys and values, (N, L', 2 dim_out).
+            padded: padded tokens of each window.
+
+        Returns:
+            Tokens, (N, L, dim_out).
+        """
+        n, length, dim_out = q.shape
+        weight: Tensor | None = None
+        if padded > 0:
+            bias = self.qkv.bias[dim_out:].to(kv.dtype).expand(n, 1, 2 * dim_out)
+            weight = torch.zeros(1, 1, 1, kv.shape[1], dtype=q.dtype, device=q.device)
+            weight = F.pad(weight, (0, 1), value=math.log(padded))
+            kv = torch.cat([kv, bias], dim=1)
+        q = q.view(n, length, self.heads, -1).transpose(1, 2)  # N h L C/h
+        k, v = kv.view(n, kv.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        x = F.scaled_dot_product_attention(q, k, v, weight)
+        return x.transpose(1, 2).reshape(n, length, dim_out)
 
 
 class FeedForward(nn.Module):
@@ -153,7 +170,7 @@ class Adapter(nn.Module):
         self.up = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> (B, H, W, dim)."""
+        """(..., dim) -> (..., dim)."""
         return x + F.gelu(self.up(F.gelu(self.down(x))))
 
 
@@ -164,7 +181,8 @@ class Block(nn.Module):
         dim: channels of the input.
         dim_out: channels of the output; ``2 * dim`` at the first block of stages 2 to 4, else ``dim``.
         heads: attention heads.
-        window: side of the attention window in tokens of the *input* grid; 0 attends to the whole picture.
+        span: side of the attention window in cells (see `monai_sam2unet.networks.windows`); 0 attends to the
+            whole picture.
         adapter_dim: channels of the adapter's bottleneck; 0 leaves the adapter out.
 
     Attributes:
@@ -172,10 +190,10 @@ class Block(nn.Module):
             there (see `Hiera.set_checkpointing`).
     """
 
-    def __init__(self, dim: int, dim_out: int, heads: int, window: int, adapter_dim: int) -> None:
+    def __init__(self, dim: int, dim_out: int, heads: int, span: int, adapter_dim: int) -> None:
         super().__init__()
         self.checkpointing = False
-        self.window = window
+        self.span = span
         self.pool = dim != dim_out
         self.adapter = Adapter(dim, adapter_dim) if adapter_dim > 0 else nn.Identity()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
@@ -184,25 +202,34 @@ class Block(nn.Module):
         self.mlp = FeedForward(dim_out)
         self.proj = nn.Linear(dim, dim_out) if self.pool else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> (B, H, W, dim_out), or (B, H/2, W/2, dim_out) when pooling."""
+    def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Compute a block.
+
+        Args:
+            x: tokens in the order of windows, (B, T, dim).
+            rows: rows ``R`` of cells.
+            columns: columns ``Q`` of cells.
+
+        Returns:
+            Tokens in the same order, (B, T, dim_out), or (B, T/4, dim_out) when pooling.
+        """
         if self.checkpointing and self.training and not torch.jit.is_scripting():
             # nothing in a block is random; the state that autocast had is restored
-            return checkpoint(self.compute, x, use_reentrant=False, preserve_rng_state=False)
-        return self.compute(x)
+            return checkpoint(self.compute, x, rows, columns, use_reentrant=False, preserve_rng_state=False)
+        return self.compute(x, rows, columns)
 
-    def compute(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor, rows: int, columns: int) -> Tensor:
         """What `forward` does, in whichever way the backward pass gets what it needs; same shapes."""
         shortcut = self.adapter(x)
         x = self.norm1(shortcut)
         if self.pool:
             shortcut = max_pool(self.proj(x))
-        if self.window > 0:
-            # zero tokens pad the grid after the norm and take part as keys and values, as in SAM 2
-            x = self.attn(partition(x, self.window))
-            x = unpartition(x, shortcut.shape[0], shortcut.shape[1], shortcut.shape[2])
+        if self.span > 1 and (is_symbol(rows) or is_symbol(columns)):
+            x = pad_windows(x, rows, columns, self.span)
+            x = self.attn(x, [(1, x.shape[1], 0)])
+            x = unpad_windows(x, shortcut.shape[0], rows, columns, self.span)
         else:
-            x = self.attn(x)
+            x = self.attn(x, window_groups(rows, columns, self.span, x.shape[1] // (rows * columns)))
         x = shortcut + x
         return x + self.mlp(self.norm2(x))
 
@@ -248,6 +275,7 @@ class Hiera(nn.Module):
         self.pos_embed_window = nn.Parameter(torch.zeros(1, v.embed_dim, v.windows[0], v.windows[0]))
         self.channels = tuple(v.embed_dim * 2**stage for stage in range(4))
         self.stage_ends = [sum(v.depths[: stage + 1]) - 1 for stage in range(4)]
+        self.span = v.windows[3]
         self.blocks = nn.ModuleList(_blocks(v, adapter_dim))
         self.apply(_initialise)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -282,11 +310,14 @@ class Hiera(nn.Module):
         """
         x = self.patch_embed(x)
         x = x + self.position_embedding(x.shape[1], x.shape[2])
+        rows, columns = x.shape[1] // 8, x.shape[2] // 8
+        x = to_windows(x, self.span)
         stages: list[Tensor] = []
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, rows, columns)
             if i in self.stage_ends:
-                stages.append(x.permute(0, 3, 1, 2))
+                stage = to_grid(x, rows, columns, self.span, 3 - len(stages))
+                stages.append(stage.permute(0, 3, 1, 2))
         return stages
 
 
@@ -297,11 +328,11 @@ def _blocks(variant: HieraVariant, adapter_dim: int) -> list[Block]:
         dim_out = variant.embed_dim * 2**stage
         for position in range(depth):
             entering = stage > 0 and position == 0
-            window = variant.windows[stage - 1 if entering else stage]
-            if len(blocks) in variant.global_blocks:
-                window = 0
+            # cells have 8, 4, 2, 1 tokens a side; a pooling block gets those of the stage before
+            given = stage - 1 if entering else stage
+            span = 0 if len(blocks) in variant.global_blocks else variant.windows[given] // (8 >> given)
             dim = dim_out // 2 if entering else dim_out
-            blocks.append(Block(dim, dim_out, variant.heads * 2**stage, window, adapter_dim))
+            blocks.append(Block(dim, dim_out, variant.heads * 2**stage, span, adapter_dim))
     return blocks
 
 
