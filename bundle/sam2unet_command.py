@@ -246,6 +246,8 @@ def _log_to(console: Console) -> None:
 
     form = "%(levelname)s: %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, handlers=[Lines()], force=True)
+    # each decoder that it tries in vain leaves a traceback there; what fails in the end is named by us
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, pydicom = logging.getLogger(), logging.getLogger("pydicom")
+    handlers, level, quiet = root.handlers[:], root.level, pydicom.level
     yield
+    pydicom.setLevel(quiet)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -387,6 +387,12 @@ def test_grey_levels_are_those_of_the_models_training(run, model, tmp_path):
     assert np.array_equal(by_inference, predict(shown, model=model, device="cpu"))
 
 
+def test_decoders_tried_in_vain_leave_no_traceback(run):
+    """12-bit JPEG, which SimpleITK decodes in the end."""
+    status, _, err = run(get_testdata_file("JPGExtended.dcm"), "--format", "png")
+    assert status == 0 and "Traceback" not in err
+
+
 def test_a_video_becomes_a_mask_for_each_frame(run, model, tmp_path):
     av = pytest.importorskip("av", reason='needs pip install "monai-sam2unet[video]"')
     path = tmp_path / "in" / "cine.mp4"
