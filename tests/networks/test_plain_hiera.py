@@ -10,7 +10,7 @@ from torch import nn
 from monai_sam2unet.networks import VARIANTS, Hiera, SAM2UNet, hiera, windows
 from monai_sam2unet.networks.hiera import Attention, HieraVariant
 from monai_sam2unet.networks.tuning import apply_tuning
-from tests.networks.plain_hiera import PlainHiera
+from tests.plain.hiera import PlainHiera
 
 # windows, heads and kinds of blocks as in SAM 2's variants, few channels
 NARROW = {

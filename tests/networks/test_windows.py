@@ -17,7 +17,7 @@ from monai_sam2unet.networks.windows import (
     unpad_windows,
     window_groups,
 )
-from tests.networks.plain_hiera import halved
+from tests.plain.hiera import halved
 
 cells = st.integers(1, 9)
 
