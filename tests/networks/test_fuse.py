@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.networks import SAM2UNet, positions
+from monai_sam2unet.networks.positions import position_embedding
 from monai_sam2unet.networks.weights import load_model
 from tests.weight_files import network
 
@@ -65,6 +66,38 @@ def test_fusing_twice_changes_nothing():
     assert fused.fuse() is fused
     assert fused.state_dict().keys() == before.keys()
     assert all(torch.equal(t, before[n]) for n, t in fused.state_dict().items())
+
+
+def test_positions_are_kept_for_the_size_at_hand(monkeypatch):
+    computed = []
+    plain = trained()
+    fused = copy.deepcopy(plain).fuse()
+
+    def counted(background, window, height, width):
+        computed.append((height, width, background.dtype))
+        return position_embedding(background, window, height, width)
+
+    monkeypatch.setattr(positions, "position_embedding", counted)
+    with torch.inference_mode():
+        sizes = [(64, 96), (64, 96), (96, 64), (64, 96)]
+        for number, size in enumerate(sizes):
+            x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(number))
+            expected = plain(x)
+            assert (fused(x) - expected).abs().max() <= 2e-5 * expected.abs().max()
+    with torch.inference_mode():
+        fused.double()(picture(1, 3, 64, 96, dtype=torch.float64))
+    double = (16, 24, torch.float64)
+    float32 = torch.float32
+    assert computed == [(16, 24, float32), (24, 16, float32), (16, 24, float32), double]
+
+
+def test_kept_positions_serve_gradients_after_inference():
+    fused, x = trained().fuse(), picture(1, 3, 64, 64)
+    with torch.inference_mode():
+        fused(x)
+    x.requires_grad_()  # as saliency maps ask for
+    fused(x).sum().backward()
+    assert x.grad.abs().max() > 0
 
 
 def test_fused_does_not_learn():

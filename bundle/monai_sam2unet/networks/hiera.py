@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from monai_sam2unet.networks.positions import KeptPositions, position_embedding
 from monai_sam2unet.networks.windows import (
     is_symbol,
     max_pool,
@@ -257,6 +258,7 @@ class Hiera(nn.Module):
 
     Attributes:
         channels: channels of the four stages.
+        kept_positions: keeps the position embedding from picture to picture, in the form for inference.
 
     Raises:
         ValueError: if the variant is unknown or a number is too small.
@@ -276,6 +278,7 @@ class Hiera(nn.Module):
         self.channels = tuple(v.embed_dim * 2**stage for stage in range(4))
         self.stage_ends = [sum(v.depths[: stage + 1]) - 1 for stage in range(4)]
         self.span = v.windows[3]
+        self.kept_positions: KeptPositions | None = None
         self.blocks = nn.ModuleList(_blocks(v, adapter_dim))
         self.apply(_initialise)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -293,11 +296,12 @@ class Hiera(nn.Module):
             block.checkpointing = enabled
 
     def position_embedding(self, height: int, width: int) -> Tensor:
-        """Background grid resized bicubically plus the tiled window embedding: (1, H, W, C)."""
-        side = self.pos_embed_window.shape[-1]
-        background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
-        window = self.pos_embed_window.repeat(1, 1, height // side, width // side)
-        return (background + window).permute(0, 2, 3, 1)
+        """What is added to the tokens of the first stage: (1, H, W, C)."""
+        if not torch.jit.is_scripting():
+            kept = self.kept_positions
+            if kept is not None and not torch.compiler.is_compiling() and not is_symbol(height):
+                return kept(self.pos_embed, self.pos_embed_window, height, width)
+        return position_embedding(self.pos_embed, self.pos_embed_window, height, width)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Encode a picture.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from monai_sam2unet.networks.hiera import Hiera
+from monai_sam2unet.networks.positions import KeptPositions
 from monai_sam2unet.networks.tuning import apply_tuning
 
 __all__ = ["SIZE_DIVISOR", "SAM2UNet"]
@@ -245,8 +246,9 @@ class SAM2UNet(nn.Module):
         """Make this a network for inference alone: the same function, but for rounding, in less time.
 
         Normalisations are folded into the convolutions before them, and the convolutions of a
-        receptive-field block that read the same input become one. The decoder's tensors have other names
-        and shapes then: what is to be saved, or to load weights, must not be fused.
+        receptive-field block that read the same input become one. The position embedding is computed only
+        where the pictures' size changes. The decoder's tensors have other names and shapes then: what is to
+        be saved, or to load weights, must not be fused.
 
         Returns:
             The network itself, in evaluation mode; nothing of it learns any more.
@@ -257,6 +259,7 @@ class SAM2UNet(nn.Module):
                 setattr(self, name, FusedReceptiveFieldBlock(getattr(self, name)))
             for step in (self.up1, self.up2, self.up3):
                 step.conv.fold()
+            self.encoder.kept_positions = KeptPositions()
             self.requires_grad_(False)
             self.fused = True
         return self
