@@ -70,6 +70,7 @@ CASES = [
         [[1], (0.75, 1.25)],
     ),
     ("amp", ["half", True, None], "one of none, bf16, fp16", ["none", "bf16"]),
+    ("compile", [True, "yes", None], "one of none, default, reduce-overhead, max-autotune", ["none"]),
     ("recipe", ["best"], "one of paper, strong", ["paper", "strong"]),
     ("loss", ["dice"], "one of weighted, legacy, dice_ce", ["weighted", "legacy", "dice_ce"]),
     (

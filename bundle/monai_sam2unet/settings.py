@@ -20,6 +20,7 @@ from monai_sam2unet.labels import label_problems
 from monai_sam2unet.losses import LOSSES
 from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks import SIZE_DIVISOR, VARIANTS
+from monai_sam2unet.networks.compiling import COMPILE_MODES, missing_compiler
 from monai_sam2unet.networks.tuning import TUNINGS
 from monai_sam2unet.networks.weights import PARTS
 from monai_sam2unet.transforms import CONTRASTS, PLANE_CODES
@@ -131,6 +132,7 @@ RULES: dict[str, Rule] = {
     "seed": _whole(0),
     "scales": (_scales, "a list of positive factors, such as [1.0, 1.25]"),
     "amp": _one_of(*AMP_TYPES),
+    "compile": _one_of(*COMPILE_MODES),
     "recipe": _one_of("paper", "strong"),
     "loss": _one_of(*LOSSES),
     "classes": (
@@ -212,6 +214,11 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
     problems = []
     if values.get("amp") == "fp16" and device.type == "cpu":
         problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
+    missing = missing_compiler(device) if values.get("compile", "none") != "none" else ""
+    if missing:
+        problems.append(
+            f"compile {values['compile']!r} needs {missing}; install it, or leave compile at none"
+        )
     if str(values.get("sync_batchnorm")).lower() == "true" and device.type == "cpu":
         problems.append("sync_batchnorm true needs GPUs, PyTorch has none for a CPU; leave it at auto")
     size = values.get("input_size", SIZE_DIVISOR)
