@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 PIP    := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow oracles exports medical monailabel serving tracking test-all lint types bundle-check bundle-zip fmt clean
+.PHONY: help setup demo test slow oracles exports medical monailabel serving tracking bench guard test-all lint types bundle-check bundle-zip fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,15 @@ serving: monailabel ## run a MONAI Label server (which is installed first) and a
 tracking: setup ## track runs with MLflow and read them back (its client is installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[tracking]"
 	$(PY) -m pytest tests/bundle/test_tracking.py
+
+# PySODMetrics asks for an older NumPy than ours, with which it runs too.
+bench: setup ## measure against plain forms of the published code: half an hour, nothing else should run
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export,oracles]"
+	$(PIP) install -q -c constraints.txt --no-deps pysodmetrics==1.6.2
+	$(PY) -m scripts.benchmark
+
+guard: setup ## fail where something has become slow that was made fast
+	$(PY) -m scripts.benchmark --guard
 
 test-all: setup ## run all tests
 	$(PY) -m pytest
