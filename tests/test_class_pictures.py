@@ -10,7 +10,7 @@ from PIL import Image
 
 from monai_sam2unet.class_pictures import class_overlay, label_map_picture
 from monai_sam2unet.classes import Classes
-from monai_sam2unet.pictures import overlay
+from monai_sam2unet.overlays import overlay
 
 TWO = Classes.of(["a", "b"], "softmax")
 

@@ -13,11 +13,9 @@ from PIL import Image
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.pictures import (
     PICTURE_SUFFIXES,
-    PREDICTION_COLOUR,
-    REFERENCE_COLOUR,
     open_mask,
+    open_mask_and_grey,
     open_picture,
-    overlay,
     to_mask,
     to_rgb,
     write_png,
@@ -186,6 +184,31 @@ def test_mask_of_class_numbers_is_named(tmp_path, caplog):
     assert "classes.png" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(np.array([[0, 127, 128, 254]], np.uint8)), [0, 127, 128, 254]),
+        # ITU-R BT.601's weights of red and green, 0.299 and 0.587, of 255
+        (Image.fromarray(np.array([[RED, GREEN]], np.uint8)), [76, 150]),
+        (Image.fromarray(np.array([[0, 65535]], np.uint16)), None),
+    ],
+)
+def test_mask_and_its_grey_values(tmp_path, image, expected):
+    image.save(tmp_path / "m.png")
+    mask, grey = open_mask_and_grey(tmp_path / "m.png")
+    assert rows(mask) == rows(open_mask(tmp_path / "m.png"))
+    assert (None if grey is None else rows(grey)[0]) == expected
+
+
+def test_mask_and_its_grey_values_are_upright(tmp_path):
+    image = corner_picture()
+    exif = image.getexif()
+    exif[274] = 3  # upside down: "row 0 is the bottom, column 0 the right side"
+    image.save(tmp_path / "m.png", exif=exif)
+    for form in open_mask_and_grey(tmp_path / "m.png"):
+        assert np.asarray(form)[12:, 20:].min() == 255 and np.asarray(form).mean() == 255 / 4
+
+
 def truncated(path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
@@ -193,7 +216,7 @@ def truncated(path):
     path.write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("opener", [open_picture, open_mask])
+@pytest.mark.parametrize("opener", [open_picture, open_mask, open_mask_and_grey])
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
@@ -257,6 +280,18 @@ def test_write_png_round_trip(tmp_path, shape):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode), "readable as other files"
 
 
+def test_maps_are_packed_as_small_as_by_default(tmp_path):
+    """Fast packing must not fill the disk: a map made larger from few values, and its mask."""
+    few = np.random.default_rng(0).normal(-6, 2, (22, 30))
+    few[6:14, 9:20] += 12
+    larger = np.asarray(Image.fromarray(few.astype(np.float32)).resize((300, 220), Image.Resampling.BILINEAR))
+    soft = (255 / (1 + np.exp(-larger))).astype(np.uint8)
+    for picture in (soft, (soft > 127) * np.uint8(255)):
+        write_png(tmp_path / "ours.png", picture)
+        Image.fromarray(picture).save(tmp_path / "default.png")
+        assert (tmp_path / "ours.png").stat().st_size <= 1.05 * (tmp_path / "default.png").stat().st_size
+
+
 @pytest.mark.parametrize(
     ("name", "picture"),
     [
@@ -293,31 +328,3 @@ def test_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"out\.png"):
         write_png(tmp_path / "file" / "out.png", np.zeros((2, 2), np.uint8))
-
-
-def test_overlay_marks_both():
-    image = np.full((40, 60, 3), 100, np.uint8)
-    mask = np.zeros((40, 60), bool)
-    mask[10:30, 10:50] = True
-    before = image.copy()
-    out = overlay(image, mask, reference=mask, alpha=0.5, width=1)
-    assert np.array_equal(image, before), "the input must not change"
-    assert out.shape == image.shape and out.dtype == np.uint8
-    assert tuple(out[10, 20]) == PREDICTION_COLOUR  # the innermost row of the mask
-    assert tuple(out[9, 20]) == REFERENCE_COLOUR  # the row above it
-    assert tuple(out[8, 20]) == (100, 100, 100)
-    assert tuple(out[20, 30]) == tuple(round(50 + c / 2) for c in PREDICTION_COLOUR)
-    assert np.array_equal(overlay(image, np.zeros_like(mask)), image)
-
-
-def test_overlay_at_the_edge_and_wrong_shapes():
-    image = np.zeros((8, 12, 3), np.uint8)
-    full = np.ones((8, 12), bool)
-    out = overlay(image, np.zeros_like(full), reference=full, width=1)
-    assert tuple(out[0, 5]) == REFERENCE_COLOUR and tuple(out[4, 5]) == (0, 0, 0)
-    with pytest.raises(ValueError, match="mask"):
-        overlay(image, full.T)
-    with pytest.raises(ValueError, match="alpha"):
-        overlay(image, full, alpha=2)
-    with pytest.raises(ValueError, match="uint8"):
-        overlay(image.astype(float), full)

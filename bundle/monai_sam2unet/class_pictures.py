@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from monai_sam2unet.classes import Classes
-from monai_sam2unet.pictures import overlay
+from monai_sam2unet.overlays import overlay
 
 __all__ = ["class_overlay", "label_map_picture"]
 

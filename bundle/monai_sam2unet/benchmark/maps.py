@@ -22,7 +22,7 @@ from monai_sam2unet.data.listing import pictures_in
 from monai_sam2unet.data.naming import counted
 from monai_sam2unet.errors import InputError, listed
 from monai_sam2unet.networks.weights.pretrained import sha256_of
-from monai_sam2unet.pictures import open_mask
+from monai_sam2unet.pictures import open_mask_and_grey
 
 __all__ = ["Masks", "find_maps", "fitted", "maps_sha256", "read_grey", "read_masks"]
 
@@ -151,8 +151,7 @@ def read_masks(paths: Sequence[str | os.PathLike[str]]) -> Masks:
     """
     masks: Masks | None = None
     for path in paths:
-        binary = np.array(open_mask(path))
-        grey = _mask_levels(path, binary)
+        grey, binary = _mask_forms(path)
         if masks is None:
             masks = grey, binary
         elif masks[1].shape != binary.shape:
@@ -164,13 +163,12 @@ def read_masks(paths: Sequence[str | os.PathLike[str]]) -> Masks:
     return masks
 
 
-def _mask_levels(path: str | os.PathLike[str], binary: Bytes) -> Bytes:
-    """Grey values of a mask, if what they say above half is what the bundle sees at all."""
-    try:
-        grey = read_grey(path)
-    except InputError:  # 16 bits: `binary` was decoded, so the file is sound
-        return binary
-    return grey if grey.max() > 127 or not binary.any() else binary
+def _mask_forms(path: str | os.PathLike[str]) -> Masks:
+    """Grey values of a mask, if what they say above half is what the bundle sees at all; and 0 and 255."""
+    mask, levels = open_mask_and_grey(path)
+    binary = np.array(mask)
+    grey = binary if levels is None else np.array(levels)
+    return grey if grey.max() > 127 or not binary.any() else binary, binary
 
 
 def fitted(levels: Bytes, shape: tuple[int, ...], path: Any, resize: bool) -> Bytes:

@@ -29,7 +29,8 @@ from monai_sam2unet.handlers.reporting import (
 from monai_sam2unet.io import open_image
 from monai_sam2unet.metrics import CASE_COLUMNS, OVERLAP_NAMES, case_figures, summarize, summarize_classes
 from monai_sam2unet.metrics.summary import SPECK
-from monai_sam2unet.pictures import overlay, write_png
+from monai_sam2unet.overlays import overlay
+from monai_sam2unet.pictures import write_png
 from monai_sam2unet.transforms.ignored import IGNORED
 
 __all__ = ["CaseReport", "SegmentationWriter"]

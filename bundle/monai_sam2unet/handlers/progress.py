@@ -27,7 +27,7 @@ from monai_sam2unet.distributed import is_first
 from monai_sam2unet.files import remove_leftovers, write_atomically
 from monai_sam2unet.handlers.key_metric import DEFAULT_NAME, in_words
 from monai_sam2unet.io import open_image
-from monai_sam2unet.pictures import overlay
+from monai_sam2unet.overlays import overlay
 
 __all__ = ["CaseProgress", "TensorBoardOverlays", "TrainingProgress"]
 

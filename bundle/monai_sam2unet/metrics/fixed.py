@@ -87,4 +87,4 @@ def _binary(name: str, mask: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     array = np.asarray(mask)
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise ValueError(f"{name} must be binary (0 and 1), got values {np.unique(array)[:5]}; threshold it")
-    return array.astype(bool)
+    return array.astype(bool, copy=False)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from monai_sam2unet.metrics.fixed import binary_pair
+from monai_sam2unet.metrics.levels import object_box
 
 __all__ = ["FOUND_FROM", "SIZES", "Lesions", "find_lesions", "size_of"]
 
@@ -77,6 +78,10 @@ def find_lesions(
         Lesions(areas=(1,), found=(True,), false_positives=1)
     """
     p, r = binary_pair(prediction, reference)
+    marked_or_lesion = p | r
+    if marked_or_lesion.any():  # the empty rest takes most of the time
+        box = object_box(marked_or_lesion)
+        p, r = p[box], r[box]
     lesions, number = ndimage.label(r, EIGHT)
     areas = np.bincount(lesions[r], minlength=number + 1)[1:]
     marked = np.bincount(lesions[p], minlength=number + 1)[1:]
