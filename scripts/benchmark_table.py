@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--output", type=Path, metavar="DIR", help="where the table goes; default: runs/benchmark-DATE")
     add("--cases", action="store_true", help="also write the figures of each picture")
+    add(
+        "--save_maps", action="store_true",
+        help="also write the 8-bit maps of --checkpoint, as --predictions takes them",
+    )  # fmt: skip
     add("--threshold", type=_share, help="of protocol fixed; default: the model's, 0.5 for maps")
     add("--resize", action="store_true", help="resize maps of another size than their masks, bilinearly")
     add("--input_size", type=_at_least_one, help="side of the network's input, pixels; default: the model's")
@@ -114,7 +118,7 @@ def _evaluate(args: argparse.Namespace, command: str) -> None:
     protocols = {found.name: protocols_for(found, args.protocol) for found in sets}
     output = args.output or ROOT / "runs" / time.strftime("benchmark-%Y%m%d-%H%M%S")
     make_folder(output)  # a place that cannot be written is to be told before the work
-    runs = _runs(args, sets, protocols)
+    runs = _runs(args, sets, protocols, output)
     rows = rows_of(sets, runs)
     about = _about(command, sets, runs)
     _show(rows, about)
@@ -145,22 +149,29 @@ def _sets(args: argparse.Namespace) -> list[EvaluationSet]:
 
 
 def _runs(
-    args: argparse.Namespace, sets: list[EvaluationSet], protocols: dict[str, tuple[str, ...]]
+    args: argparse.Namespace,
+    sets: list[EvaluationSet],
+    protocols: dict[str, tuple[str, ...]],
+    output: Path,
 ) -> list[Run]:
     """The maps, or each checkpoint, on all sets."""
     from monai_sam2unet.benchmark import evaluate_maps, evaluate_network
     from monai_sam2unet.errors import InputError
 
     shared = {"threshold": args.threshold, "num_workers": args.num_workers}
+    if args.predictions and args.save_maps:
+        raise InputError("--save_maps is for --checkpoint; the maps of --predictions are there already")
     if args.predictions:
         return [evaluate_maps(args.predictions, sets, protocols, resize=args.resize, **shared)]
     if args.resize:
         raise InputError("--resize is for --predictions; a network's prediction always gets its mask's size")
     runs: list[Run] = []
-    for path in args.checkpoint:
+    for number, path in enumerate(args.checkpoint, start=1):
+        maps = output / ("maps" if len(args.checkpoint) == 1 else f"maps-{number}")
         made = evaluate_network(
             path, sets, protocols, bundle_root=ROOT, device=args.device, pretrained_dir=args.pretrained_dir,
-            input_size=args.input_size, batch_size=args.batch_size, **shared,
+            input_size=args.input_size, batch_size=args.batch_size,
+            maps_dir=maps if args.save_maps else None, **shared,
         )  # fmt: skip
         for other in runs:
             if made.about["sha256"] == other.about["sha256"]:

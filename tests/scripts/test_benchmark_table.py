@@ -191,6 +191,30 @@ def test_network_gives_what_predict_gives(call, chameleon, checkpoint, tmp_path)
     )
 
 
+def test_saved_maps_give_the_same_figures(call, chameleon, checkpoint, tmp_path):
+    folder, masks = chameleon
+    draw(tmp_path / "own set", "images/{}.png", "masks/{}.png", ["a", "b"])  # a name that folders do not take
+    given = ("--protocol", "paper", "--subset", "all", "--data", folder, tmp_path / "own set")
+    status, _, err, _, network = call("--checkpoint", checkpoint(0), "--save_maps", *given)
+    assert status == 0, err
+    maps = (tmp_path / "table" / "maps").rename(tmp_path / "kept")
+    status, _, err, _, again = call("--predictions", maps, *given)
+    assert status == 0, err
+    assert {key: row["ours"] for key, row in again.items()} == {
+        key: row["ours"] for key, row in network.items()
+    }
+    stem, mask = next(iter(masks.items()))
+    with Image.open(maps / "CHAMELEON" / "Image" / f"{stem}.png") as stored:
+        levels = np.asarray(stored)
+    assert (
+        levels.shape == mask.shape and levels.min() == 0 and levels.max() >= 254
+    )  # cut off, so 255 may be 254
+    call("--checkpoint", checkpoint(0), checkpoint(1), "--save_maps", *given)
+    assert sorted(path.name for path in (tmp_path / "table").glob("maps*")) == ["maps-1", "maps-2"]
+    status, _, err, _, _ = call("--predictions", maps, "--save_maps", *given)
+    assert status == 1 and "--save_maps is for --checkpoint" in err
+
+
 def test_small_checkpoints_name_their_base_file(call, chameleon, checkpoint, tmp_path):
     folder, _ = chameleon
     path = checkpoint(0)

@@ -22,14 +22,16 @@ from tqdm import tqdm
 
 from monai_sam2unet.benchmark.maps import find_maps, fitted, maps_sha256, read_grey, read_masks
 from monai_sam2unet.benchmark.scoring import Run, Scorer
-from monai_sam2unet.benchmark.sets import EvaluationSet
+from monai_sam2unet.benchmark.sets import EvaluationSet, check_file_names
 from monai_sam2unet.data.naming import label_files
 from monai_sam2unet.errors import InputError
+from monai_sam2unet.metrics.levels import as_map
 from monai_sam2unet.networks.weights import load_network, read_checkpoint
 from monai_sam2unet.networks.weights.pretrained import sha256_of
 from monai_sam2unet.networks.weights.trained import noted_base
+from monai_sam2unet.pictures import write_png
 
-__all__ = ["evaluate_maps", "evaluate_network"]
+__all__ = ["evaluate_maps", "evaluate_network", "score_network"]
 
 Protocols = Mapping[str, Sequence[str]]
 
@@ -132,6 +134,7 @@ def evaluate_network(
     threshold: float | None = None,
     batch_size: int = 1,
     num_workers: int = 0,
+    maps_dir: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Score a network, run as ``configs/inference.json`` says.
 
@@ -146,6 +149,8 @@ def evaluate_network(
         threshold: operating point of `fixed`; that of the training if None.
         batch_size: pictures that the network takes at once.
         num_workers: processes that read ahead.
+        maps_dir: where the 8-bit maps go that protocol `paper` scores, in a folder for each set; none are
+            written if None.
 
     Returns:
         The figures.
@@ -157,13 +162,44 @@ def evaluate_network(
     cut = float(parts["threshold"] if threshold is None else threshold)
     run = Run({**_about(Path(checkpoint)), "variant": parts["variant"], "input_size": parts["input_size"]})
     run.about |= {"threshold": cut, "device": _device_name(parts["torch_device"])}
+    check_file_names(sets)
     for found in sets:
-        reader = CaseReader(found.items, parts["preprocessing"])
-        read = _read(reader, found.name, batch_size, num_workers)
-        scored = _predicted(parts, read, batch_size)
-        note = "masks have another size than their pictures; the prediction was resized to the mask"
-        _score(run, found, protocols[found.name], cut, scored, note)
+        folder = None if maps_dir is None else Path(maps_dir) / found.file_name
+        score_network(run, found, protocols[found.name], cut, parts, batch_size, num_workers, folder)
     return run
+
+
+def score_network(
+    run: Run,
+    found: EvaluationSet,
+    protocols: Sequence[str],
+    threshold: float,
+    parts: Mapping[str, Any],
+    batch_size: int = 1,
+    num_workers: int = 0,
+    maps: Path | None = None,
+) -> None:
+    """Add the figures of a network on one set to a run.
+
+    Args:
+        run: what they are added to.
+        found: the set.
+        protocols: names.
+        threshold: operating point of `fixed`.
+        parts: ``network``; ``preprocessing``, ``inferer``, ``torch_device`` of ``configs/inference.json``.
+        batch_size: pictures that the network takes at once.
+        num_workers: processes that read ahead.
+        maps: where maps go, see `evaluate_network`.
+
+    Raises:
+        InputError: if a file cannot be read or written.
+    """
+    reader = CaseReader(found.items, parts["preprocessing"])
+    scored = _predicted(parts, _read(reader, found.name, batch_size, num_workers), batch_size)
+    if maps is not None:
+        scored = _written(scored, maps)
+    note = "masks have another size than their pictures; the prediction was resized to the mask"
+    _score(run, found, protocols, threshold, scored, note)
 
 
 def _score(
@@ -226,6 +262,15 @@ def _predict(
             own = F.interpolate(one[None], read["masks"][0].shape, mode="bilinear", align_corners=False)
             probability = own.sigmoid()[0, 0].cpu()
         yield probability.numpy(), read
+
+
+def _written(
+    scored: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]], folder: Path
+) -> Iterator[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
+    """The same, after writing each as the paper's test program does."""
+    for probability, read in scored:
+        write_png(folder / f"{read['case']}.png", as_map(probability, stretch=True))
+        yield probability, read
 
 
 def _parts(

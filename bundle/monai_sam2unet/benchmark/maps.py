@@ -74,7 +74,7 @@ def find_maps(folder: str | os.PathLike[str], found: EvaluationSet, alone: bool)
 def _subfolder(root: Path, found: EvaluationSet, alone: bool) -> Path:
     """The subfolder that is called like the set, or the folder itself if there is but one set."""
     inner = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-    for name in found.folder_names:
+    for name in (*found.folder_names, found.file_name):
         if name.lower() in inner:
             return inner[name.lower()]
     if alone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from monai_sam2unet.errors import InputError
 from monai_sam2unet.metrics import PROTOCOLS
 from monai_sam2unet.networks.weights.pretrained import sha256_of
 
-__all__ = ["PROTOCOL_CHOICES", "EvaluationSet", "load_sets", "protocols_for"]
+__all__ = ["PROTOCOL_CHOICES", "EvaluationSet", "check_file_names", "load_sets", "protocols_for"]
 
 PROTOCOL_CHOICES = ("auto", *PROTOCOLS)
 
@@ -70,6 +71,11 @@ class EvaluationSet:
         """Patient or sequence of each item, the case itself where it is not known."""
         return [item["group"] for item in self.items]
 
+    @property
+    def file_name(self) -> str:
+        """The name with nothing but letters, digits, dots and hyphens: of its files and folders."""
+        return re.sub(r"[^\w.-]+", "-", self.name).strip("-")
+
     def sha256(self) -> str:
         """Checksum of what is measured against.
 
@@ -83,6 +89,16 @@ class EvaluationSet:
             line = "\t".join((item["case"], str(os.path.getsize(item["image"])), *masks))
             digest.update(f"{line}\n".encode())
         return digest.hexdigest()
+
+
+def check_file_names(sets: Sequence[EvaluationSet]) -> None:
+    """See that files of different sets get different names.
+
+    Raises:
+        InputError: if two sets would share them.
+    """
+    if len({found.file_name for found in sets}) < len(sets):
+        raise InputError(f"sets must differ in letters and digits, got {', '.join(s.name for s in sets)}")
 
 
 def protocols_for(found: EvaluationSet, chosen: Sequence[str]) -> tuple[str, ...]:

@@ -6,15 +6,13 @@ import csv
 import io
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_sam2unet.benchmark.rows import HEADINGS, Row, cells, shown
 from monai_sam2unet.benchmark.scoring import Run
-from monai_sam2unet.benchmark.sets import EvaluationSet
-from monai_sam2unet.errors import InputError
+from monai_sam2unet.benchmark.sets import EvaluationSet, check_file_names
 from monai_sam2unet.files import write_atomically, write_json
 
 __all__ = ["write_cases", "write_tables"]
@@ -60,11 +58,9 @@ def write_cases(
     Returns:
         The files.
     """
-    names = [re.sub(r"[^\w.-]+", "-", found.name).strip("-") for found in sets]
-    if len(set(names)) < len(names):
-        raise InputError(f"sets must differ in letters and digits, got {', '.join(s.name for s in sets)}")
+    check_file_names(sets)
     files = []
-    for found, name in zip(sets, names, strict=True):
+    for found in sets:
         columns = [
             (f"{protocol}.{figure}", values)
             for protocol, score in runs[0].scores[found.name].items()
@@ -76,7 +72,7 @@ def write_cases(
             numbers = [values for score in scores for values in score.cases.values()]
             for item, *case in zip(found.items, *numbers, strict=True):
                 lines.append([number, item["case"], item["group"], *map(_cell, case)])
-        files.append(Path(folder) / f"cases-{name}.csv")
+        files.append(Path(folder) / f"cases-{found.file_name}.csv")
         _write(files[-1], _lines(lines))
     return files
 
