@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from monai_sam2unet.metrics import score
-from tests.plain import scoring
+from tests.plain import library, scoring
 
 pytestmark = pytest.mark.filterwarnings("ignore:all predictions hold two values")
 
@@ -56,13 +56,11 @@ def test_ours_is_the_same_where_figures_are_odd(pairs, kind):
     assert plain == pytest.approx({name: ours[name] for name in plain}, abs=1e-9)
 
 
-def test_figures_are_those_of_the_library(pairs):
-    """PySODMetrics itself, where it is installed."""
-    pytest.importorskip("py_sod_metrics", reason="PySODMetrics is not installed; `make oracles` does it")
-    from tests.metrics.test_pysodmetrics import named, theirs
-
-    plain, library = scoring.figures(pairs), named(theirs(pairs))
-    assert plain == pytest.approx({name: library[name] for name in plain}, abs=1e-9)
+@pytest.mark.skipif(not library.installed(), reason="PySODMetrics is not installed; `make oracles` does it")
+@pytest.mark.parametrize("weighted", [True, False])
+def test_figures_are_those_of_the_library(pairs, weighted):
+    plain = scoring.figures(pairs, weighted)
+    assert plain == pytest.approx(library.figures(pairs, weighted), abs=1e-9)
 
 
 def test_all_but_weighted_f(pairs):

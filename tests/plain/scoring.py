@@ -43,15 +43,18 @@ def segment_step(
     Image.fromarray((found * 255).astype(np.uint8)).save(target)
 
 
-def evaluation_step(maps: Iterable[Path], masks: Iterable[Path], weighted: bool = True) -> dict[str, float]:
-    """Read the maps and masks and score them."""
+def evaluation_step(
+    maps: Iterable[Path],
+    masks: Iterable[Path],
+    weighted: bool = True,
+    scored: Callable[[Sequence[tuple[Bytes, Bytes]], bool], dict[str, float]] | None = None,
+) -> dict[str, float]:
+    """Read the maps and masks and score them, by `figures` if nothing else is given."""
     pairs = []
     for paths in zip(maps, masks, strict=True):
         with Image.open(paths[0]) as levels, Image.open(paths[1]) as truth:
-            pairs.append(
-                one_picture(np.asarray(levels.convert("L")), np.asarray(truth.convert("L")), weighted)
-            )
-    return mean_figures(pairs)
+            pairs.append((np.asarray(levels.convert("L")), np.asarray(truth.convert("L"))))
+    return (scored or figures)(pairs, weighted)
 
 
 def figures(pairs: Sequence[tuple[Bytes, Bytes]], weighted: bool = True) -> dict[str, float]:

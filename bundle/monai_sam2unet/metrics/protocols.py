@@ -39,7 +39,7 @@ from monai_sam2unet.metrics.saliency import (
 from monai_sam2unet.metrics.structure import s_measure_of
 from monai_sam2unet.metrics.weighted import weighted_f_of
 
-__all__ = ["PROTOCOLS", "figures_of", "find_protocol", "is_graded", "score"]
+__all__ = ["PROTOCOLS", "figures_of", "find_protocol", "is_graded", "paper_from_counts", "score"]
 
 NAN = float("nan")
 
@@ -145,12 +145,16 @@ def is_graded(pair: Comparison) -> bool:
 def paper(prediction: Any, mask: Any) -> Values:
     """One picture in the paper's protocol: stretched to its own minimum and maximum; mask above 128."""
     pair = compare(prediction, mask)
+    return {**paper_from_counts(pair), "wFmeasure": weighted_f_of(pair.levels, pair.mask, pair.values)}
+
+
+def paper_from_counts(pair: Comparison) -> Values:
+    """All of `paper` that one pass over the picture gives: weighted F alone needs distances."""
     adaptive = adaptive_level(pair)
     tps, fps = exceeding(pair)
     tp, fp, fg, pixels = pixels_at(pair, pair.values > 0.5)
     return {
         "Smeasure": s_measure_of(pair),
-        "wFmeasure": weighted_f_of(pair.levels, pair.mask, pair.values),
         "MAE": mae_of(pair),
         "adpFm": f_ratio(*adaptive[:3]),
         "adpEm": enhanced_alignment(*adaptive),
