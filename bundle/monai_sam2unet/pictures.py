@@ -212,7 +212,7 @@ def _mask_values(image: Image.Image) -> np.ndarray:
 def _mask_values_and_grey(image: Image.Image) -> tuple[np.ndarray, Image.Image | None]:
     """What `_mask_values` gives, and the grey values of up to 8 bits."""
     image = _upright(image)
-    return _brightest(image), None if _is_deep(image) else image.convert("L")
+    return _brightest(image), None if _is_deep(image) else image if image.mode == "L" else image.convert("L")
 
 
 def _brightest(image: Image.Image) -> np.ndarray:

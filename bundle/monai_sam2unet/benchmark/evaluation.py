@@ -260,7 +260,7 @@ def _predict(
     for one, read in zip(logits, batch, strict=True):
         with torch.inference_mode():
             own = F.interpolate(one[None], read["masks"][0].shape, mode="bilinear", align_corners=False)
-            probability = own.sigmoid()[0, 0].cpu()
+            probability = own.sigmoid_()[0, 0].cpu()
         yield probability.numpy(), read
 
 

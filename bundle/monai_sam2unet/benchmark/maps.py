@@ -166,8 +166,8 @@ def read_masks(paths: Sequence[str | os.PathLike[str]]) -> Masks:
 def _mask_forms(path: str | os.PathLike[str]) -> Masks:
     """Grey values of a mask, if what they say above half is what the bundle sees at all; and 0 and 255."""
     mask, levels = open_mask_and_grey(path)
-    binary = np.array(mask)
-    grey = binary if levels is None else np.array(levels)
+    binary = np.asarray(mask)
+    grey = binary if levels is None else np.asarray(levels)
     return grey if grey.max() > 127 or not binary.any() else binary, binary
 
 

@@ -114,7 +114,10 @@ def as_map(prediction: Any, *, stretch: bool = False) -> Bytes:
         return array.astype(np.uint8) * np.uint8(255)
     low, high = _range("prediction", array, LOGITS)
     if stretch:
-        return ((array - low) / (high - low + array.dtype.type(STRETCH_EPSILON)) * 255).astype(np.uint8)
+        stretched = array - low
+        stretched /= high - low + array.dtype.type(STRETCH_EPSILON)
+        stretched *= 255  # in place: new memory costs more than the arithmetic
+        return stretched.astype(np.uint8)
     return np.rint(array * 255).astype(np.uint8)
 
 
