@@ -279,6 +279,14 @@ def test_a_new_name_is_on_the_disk_when_the_call_returns(tmp_path, monkeypatch):
     assert contents(tmp_path / "b") == {"a.bin": b"content"} and not (tmp_path / "a.bin").exists()
 
 
+def test_what_need_not_last_is_not_waited_for(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    write_atomically(tmp_path / "a", lambda file: file.write(b"new"), lasting=False)
+    assert (tmp_path / "a").read_bytes() == b"new" and os.listdir(tmp_path) == ["a"]
+    assert not waited
+
+
 def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch):
     """Some network file systems refuse; the file is there all the same."""
     fsync = os.fsync

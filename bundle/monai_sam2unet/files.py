@@ -34,7 +34,10 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
 
 def write_atomically(
-    path: str | os.PathLike[str], write: Callable[[BinaryIO], Any], once: bool = False
+    path: str | os.PathLike[str],
+    write: Callable[[BinaryIO], Any],
+    once: bool = False,
+    lasting: bool = True,
 ) -> None:
     """Write a file under a temporary name in the same folder, then rename it.
 
@@ -45,6 +48,8 @@ def write_atomically(
         path: where to; missing parent folders are made.
         write: is given the open binary file.
         once: leave a file that is there as it is; of processes that write at the same moment one succeeds.
+        lasting: see that it outlasts a loss of power, which takes milliseconds; not needed for one file of
+            many that are soon made again.
 
     Raises:
         InputError: if the disk is full or the place cannot be written; no part of the file stays.
@@ -56,9 +61,11 @@ def write_atomically(
         with open(temporary, "xb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before the content does
+            if lasting:
+                os.fsync(file.fileno())  # a rename may reach the disk before the content does
         _place_once(temporary, path) if once else os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if lasting:
+            _sync_folder(path.parent)
     # torch.save hides the system's error behind a RuntimeError of its archive writer
     except (OSError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or next(iter(str(e).splitlines()), type(e).__name__)

@@ -153,12 +153,13 @@ def open_label_map(path: str | os.PathLike[str], in_colour: bool = False) -> np.
     return _open(path, functools.partial(_labels, in_colour=in_colour))
 
 
-def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image) -> None:
+def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image, lasting: bool = True) -> None:
     """Write a PNG file so that a reader sees the old file or the whole new one, never a part.
 
     Args:
         path: Where to; must end in ".png". Missing parent folders are made.
         picture: uint8 array ``(H, W)`` or ``(H, W, 3)``, or a picture of Pillow's.
+        lasting: As `write_atomically` takes it.
 
     Raises:
         ValueError: If the suffix, shape, dtype or mode cannot be written as PNG.
@@ -171,7 +172,7 @@ def write_png(path: str | os.PathLike[str], picture: np.ndarray | Image.Image) -
     encoded = io.BytesIO()  # in memory first: Pillow's encoder hides why a write to a file failed
     image = _as_image(picture)
     image.save(encoded, format="PNG", **(_FAST if image.mode.startswith("RGB") else _RUNS))
-    write_atomically(path, lambda file: file.write(encoded.getbuffer()))
+    write_atomically(path, lambda file: file.write(encoded.getbuffer()), lasting=lasting)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -269,7 +269,7 @@ def _written(
 ) -> Iterator[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
     """The same, after writing each as the paper's test program does."""
     for probability, read in scored:
-        write_png(folder / f"{read['case']}.png", as_map(probability, stretch=True))
+        write_png(folder / f"{read['case']}.png", as_map(probability, stretch=True), lasting=False)
         yield probability, read
 
 
