@@ -33,6 +33,8 @@ PART = "evaluation"
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (1200, 1000)  # width, height, pixels
 PICTURES = 4
+PICTURES_AHEAD = 24  # where processes read ahead, which must start first
+READERS = 2  # as the command has by default
 GOAL = 8.0
 NO_MODEL = {
     "model_settings": {
@@ -62,14 +64,16 @@ def comparisons(quick: bool) -> Iterator[Comparison | Figure]:
     """
     if quick:
         return
+    ways: list[tuple[str, Scored]] = [("threshold by threshold", scoring.figures)]
+    if library.installed():
+        ways.append(("PySODMetrics", library.figures))
     with tempfile.TemporaryDirectory() as folder:
-        case = _Case(Path(folder))
-        ways: list[tuple[str, Scored]] = [("threshold by threshold", scoring.figures)]
-        if library.installed():
-            ways.append(("PySODMetrics", library.figures))
+        case = _Case(Path(folder), PICTURES, readers=0)
         for by, scored in ways:
             for weighted in (True, False):
                 yield case.comparison(by, scored, weighted)
+    with tempfile.TemporaryDirectory() as folder:
+        yield _Case(Path(folder), PICTURES_AHEAD, READERS).comparison(*ways[-1], weighted=True)
 
 
 class _Case:
@@ -77,11 +81,13 @@ class _Case:
 
     Args:
         folder: where pictures, masks and maps go.
+        count: of pictures.
+        readers: processes of ours that read ahead; 0 reads in the one that does everything else.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.logits = _write_set(folder / "set")
+    def __init__(self, folder: Path, count: int, readers: int) -> None:
+        self.folder, self.readers = folder, readers
+        self.logits = _write_set(folder / "set", count)
         (self.found,) = load_sets([folder / "set"], "all")
         self.parts = _parts()
         (folder / "plain").mkdir()
@@ -100,13 +106,16 @@ class _Case:
         run, parts = Run({}), {**self.parts, "network": _given(self.logits)}
         layout = PROTOCOLS["paper"] if weighted else COUNTS_ALONE
         with patch.dict(PROTOCOLS, paper=layout):
-            score_network(run, self.found, ["paper"], 0.5, parts, maps=self.folder / "ours")
+            score_network(
+                run, self.found, ["paper"], 0.5, parts, num_workers=self.readers, maps=self.folder / "ours"
+            )
         return run.scores[self.found.name]["paper"].figures
 
     def comparison(self, by: str, scored: Scored, weighted: bool) -> Comparison:
         """The two beside each other; maps must be equal, too."""
         difference = farthest(self.plain(scored, weighted), self.ours(weighted))
         kind = "all figures" if weighted else "all but weighted F"
+        kind += f", {self.readers} processes reading ahead" if self.readers else ""
         return Comparison(
             PART,
             f"predict, save, score, {SIZE[0]}x{SIZE[1]}, {kind}; plain: {by}",
@@ -130,12 +139,12 @@ class _Case:
         return max(float(np.abs(levels - ours[stem]).max()) for stem, levels in plain.items())
 
 
-def _write_set(folder: Path) -> list[Tensor]:
+def _write_set(folder: Path, count: int) -> list[Tensor]:
     """Write pictures as JPEG and masks as PNG; gives their logits, by name."""
     logits = []
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    for number in range(PICTURES):
+    for number in range(count):
         made = example(number, SIZE)
         Image.fromarray(made.picture).save(folder / "images" / f"{number:04d}.jpg", quality=92)
         Image.fromarray(made.mask).save(folder / "masks" / f"{number:04d}.png")

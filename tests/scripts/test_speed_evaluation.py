@@ -27,19 +27,21 @@ def test_quick_metrics_are_what_is_guarded():
 def test_evaluation(monkeypatch):
     monkeypatch.setattr(evaluation, "SIZE", (96, 80))
     monkeypatch.setattr(evaluation, "PICTURES", 2)
+    monkeypatch.setattr(evaluation, "PICTURES_AHEAD", 3)
     names = []
     for one in evaluation.comparisons(quick=False):
         names.append(one.name)
         assert one.part == "evaluation" and one.difference <= one.allowed, one.name
         plain, ours = one.plain(), one.ours()
         assert metrics.farthest(plain, ours) <= one.allowed
-    assert len(names) == len(set(names)) == (4 if library.installed() else 2)
+    assert len(names) == len(set(names)) == (5 if library.installed() else 3)
     assert not list(evaluation.comparisons(quick=True))
 
 
 def test_a_wrong_figure_is_seen(monkeypatch):
     monkeypatch.setattr(evaluation, "SIZE", (96, 80))
     monkeypatch.setattr(evaluation, "PICTURES", 2)
+    monkeypatch.setattr(evaluation, "PICTURES_AHEAD", 2)
     real = evaluation.paper_from_counts
     monkeypatch.setattr(evaluation, "paper_from_counts", lambda pair: {**real(pair), "MAE": 0.5})
     by_counts = [one for one in evaluation.comparisons(quick=False) if "but weighted F" in one.name]
