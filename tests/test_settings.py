@@ -100,6 +100,7 @@ CASES = [
     ),
     ("colour_tolerance", [-1, "60", None], "a number at least 0", [0, 100, 442.0]),
     ("ignore_index", [-2, 1.5, "255", None], "a whole number of at least -1", [-1, 2, 255]),
+    ("cache", ["ram", True, None, ""], "one of auto, none, memory, disk", ["auto", "none", "memory", "disk"]),
     ("mask_resize", ["linear"], "one of bicubic, bilinear, nearest", ["bicubic", "bilinear", "nearest"]),
     (
         "subset",

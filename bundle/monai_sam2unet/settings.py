@@ -11,6 +11,7 @@ import torch
 
 from monai_sam2unet import distributed
 from monai_sam2unet.classes import ACTIVATIONS, Classes
+from monai_sam2unet.data.cache import CACHES
 from monai_sam2unet.data.shards import FORM, is_shard
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.handlers.key_metric import check_key_figure
@@ -154,6 +155,7 @@ RULES: dict[str, Rule] = {
     ),
     "colour_tolerance": _number(0),
     "ignore_index": _whole(-1),
+    "cache": _one_of(*CACHES),
     "mask_resize": _one_of("bicubic", "bilinear", "nearest"),
     "subset": _one_of("auto", "train", "validation", "test", "all"),
     "pretrained": (lambda v: isinstance(v, str) and v != "", "sam2, sam2.1, none or a file"),
@@ -260,6 +262,11 @@ def _volume_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append(f"in_channels must be slices, {slices}, got {values['in_channels']}; give --slices")
     if (values.get("protocol", "fixed"), values.get("key_metric", "dice")) != ("fixed", "dice"):
         problems.append("protocol must be fixed and key_metric dice with volumes")
+    if values.get("cache", "none") != "none":
+        problems.append(
+            f"cache must be none with volumes, whose slices are kept in cache_dir as it is, got "
+            f"{values['cache']!r}"
+        )
     if values.get("tile", 0) or values.get("contrast", "none") != "none":
         problems.append("tile and contrast are for pictures, leave them out with volumes; grey levels of "
                         "volumes are set by window and percentiles")  # fmt: skip

@@ -1,5 +1,6 @@
 """Pictures and masks from a folder: recognised, paired, divided, checked; and a set drawn for trying out."""
 
+from monai_sam2unet.data.cache import CACHES, PictureDataset
 from monai_sam2unet.data.check import CheckError, PairCheck, check_pairs, unreadable
 from monai_sam2unet.data.datalist import DataLists, load_datalists
 from monai_sam2unet.data.datasets import detect, layout_named
@@ -31,6 +32,7 @@ from monai_sam2unet.data.volumes import (
 from monai_sam2unet.data.volumes_to_segment import VolumesToSegment
 
 __all__ = [
+    "CACHES",
     "LAYOUTS",
     "Affix",
     "CheckError",
@@ -40,6 +42,7 @@ __all__ = [
     "PairCheck",
     "PairingError",
     "Part",
+    "PictureDataset",
     "PictureSet",
     "PicturesToSegment",
     "ResultsFolder",
