@@ -253,6 +253,12 @@ def _mask_of(path: str | os.PathLike[str], values: np.ndarray) -> Image.Image:
     if values.size and values.max() > 1 and mask.getextrema() == (0, 0):
         logger.warning("%s: no value above %g, below half of the range; taken as empty", path, values.max())
     return mask
+    whole = values.dtype.kind in "biu"
+    finite = values if whole else values[np.isfinite(values)]
+    brightest = finite.max() if finite.size else 0
+    span = 1 if brightest <= 1 else 255 if brightest <= 255 else 65535
+    half = (span + 1) // 2 if whole else span / 2  # whole numbers are not made floating to be compared
+    return Image.fromarray((values >= half).view(np.uint8) * np.uint8(255))  # NaN compares as False
 
 
 def _open(path: str | os.PathLike[str], convert: Callable[[Image.Image], T]) -> T:

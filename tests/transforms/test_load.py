@@ -125,5 +125,15 @@ def test_without_metadata(files):
     set_track_meta(False)
     try:
         assert type(LoadPicture()(folder / "a.png")) is torch.Tensor
+        assert type(LoadPicture(track_meta=True)(folder / "a.png")) is MetaTensor
     finally:
         set_track_meta(True)
+
+
+def test_metadata_as_it_is_asked_for(files):
+    folder, _, _ = files
+    for track, kind in ((None, MetaTensor), (True, MetaTensor), (False, torch.Tensor)):
+        item = LoadPictured(("image",), ("label",), track_meta=track)(
+            {"image": folder / "a.png", "label": folder / "a.png"}
+        )
+        assert type(item["image"]) is type(item["label"]) is kind

@@ -148,6 +148,15 @@ def test_without_metadata():
         set_track_meta(True)
 
 
+@pytest.mark.parametrize(("track", "kind"), [(None, MetaTensor), (True, MetaTensor), (False, torch.Tensor)])
+@pytest.mark.parametrize("given", [torch.Tensor, MetaTensor])
+def test_metadata_as_it_is_asked_for(track, kind, given):
+    picture = torch.arange(72, dtype=torch.uint8).reshape(1, 8, 9)
+    resize = ResizeLikePillowd("image", 4, track_meta=track)
+    out = resize({"image": picture if given is torch.Tensor else MetaTensor(picture)})["image"]
+    assert type(out) is kind and torch.equal(torch.as_tensor(out), ResizeLikePillow(4)(picture).as_tensor())
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("nearest", [False, True])
 def test_predictions_come_back_through_invertd(tmp_path, workers, nearest):

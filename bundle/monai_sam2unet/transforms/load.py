@@ -45,14 +45,20 @@ class LoadPicture(Transform):
         mask: Load masks (K, H, W) of 0 and 255 instead of a picture (3, H, W) in 0..255.
         labels: What reads masks; None for those of one structure.
         window: Grey levels of pictures, which then must be grey DICOM files; "" or None for what files say.
+        track_meta: Whether to give metadata; None for MONAI's own setting.
     """
 
     backend = [TransformBackends.NUMPY]
 
     def __init__(
-        self, mask: bool = False, labels: LabelReader | None = None, window: GivenWindow | None = None
+        self,
+        mask: bool = False,
+        labels: LabelReader | None = None,
+        window: GivenWindow | None = None,
+        track_meta: bool | None = None,
     ) -> None:
         self.mask = mask
+        self.track_meta = track_meta
         self.window = window or None
         self.labels = LabelReader() if labels is None else labels
 
@@ -81,11 +87,10 @@ class LoadPicture(Transform):
             return self._tensor(self.labels.read(paths), meta)
         return self._tensor(np.asarray(open_image(paths[0], self.window)).transpose(2, 0, 1), meta)
 
-    @staticmethod
-    def _tensor(array: np.ndarray, meta: dict[str, Any]) -> torch.Tensor:
+    def _tensor(self, array: np.ndarray, meta: dict[str, Any]) -> torch.Tensor:
         """``(C, H, W)`` as a tensor, with the metadata that MONAI's transforms look for."""
         tensor = torch.from_numpy(np.array(array, order="C"))
-        if not get_track_meta():
+        if not (get_track_meta() if self.track_meta is None else self.track_meta):
             return tensor
         shape = {MetaKeys.SPATIAL_SHAPE: np.asarray(tensor.shape[1:]), MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
         return MetaTensor(tensor, meta={**meta, **shape})
@@ -100,6 +105,7 @@ class LoadPictured(MapTransform):
         allow_missing_keys: Pass over keys that an item lacks, as at inference without masks.
         labels: What reads masks; None for those of one structure.
         window: Grey levels of pictures, as `LoadPicture` takes it; those given as arrays have them already.
+        track_meta: Whether to give metadata; None for MONAI's own setting.
 
     Example:
         >>> load = LoadPictured(keys="image", mask_keys="label")
@@ -117,11 +123,12 @@ class LoadPictured(MapTransform):
         allow_missing_keys: bool = False,
         labels: LabelReader | None = None,
         window: GivenWindow | None = None,
+        track_meta: bool | None = None,
     ) -> None:
         pictures, masks = ensure_tuple(keys), ensure_tuple(mask_keys)
         super().__init__(pictures + masks, allow_missing_keys)
-        readers = [LoadPicture(window=window)] * len(pictures)
-        self.loaders = readers + [LoadPicture(True, labels)] * len(masks)
+        readers = [LoadPicture(window=window, track_meta=track_meta)] * len(pictures)
+        self.loaders = readers + [LoadPicture(True, labels, track_meta=track_meta)] * len(masks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths under the keys by tensors.

@@ -47,6 +47,7 @@ class ResizeLikePillow(InvertibleTransform):
         spatial_size: Height and width of the result, pixels; one number for a square; None leaves the size.
         mode: "bilinear" (published for pictures), "bicubic" (published for masks: edges come out soft) or
             "nearest".
+        track_meta: Whether to note the step in metadata, for its inverse; None for MONAI's own setting.
 
     Raises:
         InputError: If ``spatial_size`` or ``mode`` is none of these.
@@ -54,8 +55,14 @@ class ResizeLikePillow(InvertibleTransform):
 
     backend = [TransformBackends.TORCH]
 
-    def __init__(self, spatial_size: Sequence[int] | int | None, mode: str = "bilinear") -> None:
+    def __init__(
+        self,
+        spatial_size: Sequence[int] | int | None,
+        mode: str = "bilinear",
+        track_meta: bool | None = None,
+    ) -> None:
         self.spatial_size = _check_size(spatial_size)
+        self.track_meta = track_meta
         self.mode = _check_mode(mode)
 
     def __call__(self, data: torch.Tensor, mode: str | None = None) -> torch.Tensor:
@@ -72,7 +79,9 @@ class ResizeLikePillow(InvertibleTransform):
             InputError: If the tensor is not ``(C, H, W)`` of uint8 or floating point.
         """
         mode = self.mode if mode is None else _check_mode(mode)
-        img = convert_to_tensor(data, track_meta=get_track_meta())
+        img = convert_to_tensor(
+            data, track_meta=get_track_meta() if self.track_meta is None else self.track_meta
+        )
         if img.ndim != 3 or not (img.dtype == torch.uint8 or img.is_floating_point()):
             raise InputError(
                 f"data must be (C, H, W), uint8 or floating point, got {tuple(img.shape)} {img.dtype}; "
@@ -120,6 +129,7 @@ class ResizeLikePillowd(MapTransform, InvertibleTransform):
         spatial_size: Height and width of the result, pixels; one number for a square; None leaves the size.
         mode: "bilinear", "bicubic" or "nearest"; one for all keys or one per key.
         allow_missing_keys: Pass over keys that an item lacks.
+        track_meta: Whether to note the step in metadata, for its inverse; None for MONAI's own setting.
 
     Raises:
         InputError: If ``spatial_size`` or a mode is unknown.
@@ -139,10 +149,11 @@ class ResizeLikePillowd(MapTransform, InvertibleTransform):
         spatial_size: Sequence[int] | int | None,
         mode: Sequence[str] | str = "bilinear",
         allow_missing_keys: bool = False,
+        track_meta: bool | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.mode = tuple(_check_mode(m) for m in ensure_tuple_rep(mode, len(self.keys)))
-        self.resizer = ResizeLikePillow(spatial_size)
+        self.resizer = ResizeLikePillow(spatial_size, track_meta=track_meta)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Resize the tensors under the keys, each with its own mode."""
