@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.data import DataLoader
+from monai.transforms import Compose
 from PIL import Image
 
 from monai_sam2unet.data import PictureDataset, draw_case
@@ -70,10 +71,11 @@ def comparisons_of(items: list[dict[str, str]], side: int, rounds: int = 7) -> I
     plain = batches(PlainPictures([(item["image"], item["label"]) for item in items], side))
     same: dict[str, Any] = {"difference": difference(items, side), "allowed": 1e-6, "items": len(items)}
     size = f"{side}x{side}"
+    steps = recipe(side)
     yield Comparison(
-        "data", f"first epoch, {size}", plain, lambda: batches(kept(items, side))(), **same, goal=1.5
+        "data", f"first epoch, {size}", plain, lambda: batches(kept(items, *steps))(), **same, goal=1.5
     )
-    later = batches(kept(items, side))
+    later = batches(kept(items, *steps))
     yield Comparison("data", f"later epochs, {size}", plain, later, **same, guard=2)
     rates = [len(items) / seconds(later) for _ in range(rounds)]
     spread = f"{min(rates):.0f} to {max(rates):.0f}"
@@ -81,13 +83,16 @@ def comparisons_of(items: list[dict[str, str]], side: int, rounds: int = 7) -> I
     yield Figure("data", f"later epochs, {size}, {torch.get_num_threads()} threads", value)
 
 
-def kept(items: list[dict[str, str]], side: int, flips: str = "both") -> PictureDataset:
-    """The data set of a training by the paper's recipe, whose pictures are in memory when it is made."""
+def recipe(side: int, flips: str = "both") -> tuple[Compose, int]:
+    """The steps of a training by the paper's recipe, and how many of them come before what is kept."""
     parser = ConfigParser(ConfigParser.load_config_file(CONFIG))
-    parser.update({"input_size": side, "flips": flips, "cache": "memory", "num_workers": 0})
-    parser["train#dataset#data"] = items
-    dataset: PictureDataset = parser.get_parsed_content("train#dataset")
-    return dataset
+    parser.update({"input_size": side, "flips": flips})
+    return parser.get_parsed_content("train#preprocessing"), parser.get_parsed_content("train#dataset#first")
+
+
+def kept(items: list[dict[str, str]], steps: Compose, first: int) -> PictureDataset:
+    """The data set of a training, whose pictures are in memory when it is made."""
+    return PictureDataset(items, steps, first, cache="memory")
 
 
 def batches(dataset: torch.utils.data.Dataset) -> Callable[[], None]:
@@ -104,7 +109,7 @@ def batches(dataset: torch.utils.data.Dataset) -> Callable[[], None]:
 def difference(items: list[dict[str, str]], side: int) -> float:
     """Largest difference of what both make of the pictures without flips, in terms of the largest value."""
     plain = PlainPictures([(item["image"], item["label"]) for item in items], side, flip=0)
-    ours = kept(items, side, flips="none")
+    ours = kept(items, *recipe(side, flips="none"))
     worst = 0.0
     for index in range(len(items)):
         for key, value in plain[index].items():

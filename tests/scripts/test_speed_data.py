@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.speed.data import comparisons, comparisons_of, drawn, kept
+from scripts.speed.data import comparisons, comparisons_of, drawn, kept, recipe
 from scripts.speed.timing import Comparison, Figure, measure
 from tests.plain.pipeline import PlainPictures
 
@@ -41,7 +41,7 @@ def test_a_difference_is_seen(items):
     """Steps that were not the published ones would be told: here the mask of another picture."""
     swapped = [{**item, "label": items[index - 1]["label"]} for index, item in enumerate(items)]
     plain = PlainPictures([(item["image"], item["label"]) for item in items], 32, flip=0)
-    ours = kept(swapped, 32, flips="none")
+    ours = kept(swapped, *recipe(32, flips="none"))
     assert max(float((ours[i]["label"] - plain[i]["label"]).abs().max()) for i in range(5)) > 0.9
 
 
