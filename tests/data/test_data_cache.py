@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -138,6 +139,13 @@ def test_workers_find_what_is_in_memory_and_what_others_wrote(make, items):
     first, again = list(loader), list(loader)
     assert same(first, again) and len(list(data.loaded.folder.iterdir())) == 1
     assert 6 <= make.calls() <= 7  # each process may have read it before the other had written
+
+
+def test_what_is_in_memory_reaches_processes_that_are_not_forked(make):
+    """They are sent the dataset pickled."""
+    dataset = make("memory", later=strong())
+    sent = pickle.loads(pickle.dumps(dataset))
+    assert same(read(sent), read(dataset)) and make.calls() == 5
 
 
 def test_what_is_kept_is_uint8_and_stays_as_it_is(make):
