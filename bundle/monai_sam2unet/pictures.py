@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import io
 import logging
-import math
 import os
 import zlib
 from collections.abc import Callable
@@ -240,11 +239,12 @@ def _labels(image: Image.Image, in_colour: bool) -> np.ndarray:
 
 def _binarise(values: np.ndarray) -> Image.Image:
     """0/255 picture of ``values >= range / 2``; the range is found as :func:`to_mask` says."""
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    whole = values.dtype.kind in "biu"
+    finite = values if whole else values[np.isfinite(values)]
     brightest = finite.max() if finite.size else 0
     span = 1 if brightest <= 1 else 255 if brightest <= 255 else 65535
-    half = span / 2 if values.dtype.kind == "f" else math.ceil(span / 2)  # whole numbers need no floats
-    return Image.fromarray((values >= half).astype(np.uint8) * np.uint8(255))  # NaN compares as False
+    half = (span + 1) // 2 if whole else span / 2  # whole numbers are not made floating to be compared
+    return Image.fromarray((values >= half).view(np.uint8) * np.uint8(255))  # NaN compares as False
 
 
 def _mask_of(path: str | os.PathLike[str], values: np.ndarray) -> Image.Image:
@@ -253,12 +253,6 @@ def _mask_of(path: str | os.PathLike[str], values: np.ndarray) -> Image.Image:
     if values.size and values.max() > 1 and mask.getextrema() == (0, 0):
         logger.warning("%s: no value above %g, below half of the range; taken as empty", path, values.max())
     return mask
-    whole = values.dtype.kind in "biu"
-    finite = values if whole else values[np.isfinite(values)]
-    brightest = finite.max() if finite.size else 0
-    span = 1 if brightest <= 1 else 255 if brightest <= 255 else 65535
-    half = (span + 1) // 2 if whole else span / 2  # whole numbers are not made floating to be compared
-    return Image.fromarray((values >= half).view(np.uint8) * np.uint8(255))  # NaN compares as False
 
 
 def _open(path: str | os.PathLike[str], convert: Callable[[Image.Image], T]) -> T:
