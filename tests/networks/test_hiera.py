@@ -114,7 +114,7 @@ def plain_block(block, x, dim_out, window):
 def test_block_equals_plain_attention(dim_out, heads, span, levels, rows, columns):
     torch.manual_seed(0)
     side, order = 2**levels, max(span, 2)
-    block = Block(8, dim_out, heads, span, adapter_dim=4).double()
+    block = Block(8, dim_out, heads, span, side**2, adapter_dim=4).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.5)
     x = torch.randn(2, rows * columns * side**2, 8, dtype=torch.float64)
@@ -128,7 +128,7 @@ def test_block_equals_plain_attention(dim_out, heads, span, levels, rows, column
 
 def test_tokens_see_their_window_and_no_further():
     torch.manual_seed(0)
-    block = Block(8, 8, 2, span=1, adapter_dim=4).eval()
+    block = Block(8, 8, 2, span=1, cell=16, adapter_dim=4).eval()
     x = torch.randn(1, 64, 8)  # 2x2 cells of 4x4 tokens
     changed = x.clone()
     changed[0, 0] += 1

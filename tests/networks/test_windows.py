@@ -32,17 +32,17 @@ def grid(batch, rows, columns, channels=1):
 @given(batch=st.integers(1, 2), rows=cells, columns=cells, span=st.integers(2, 8))
 def test_tokens_go_back_to_their_place_in_every_stage(batch, rows, columns, span):
     plain = grid(batch, rows, columns, 2)
-    x = to_windows(plain, span)
+    x = to_windows(plain, rows, columns, span)
     assert x.shape == (batch, 64 * rows * columns, 2)
     for levels in (3, 2, 1, 0):
         assert torch.equal(to_grid(x, rows, columns, span, levels), plain)
         if levels > 0:
-            x, plain = max_pool(x), halved(plain)
+            x, plain = max_pool(x, 4**levels * rows * columns), halved(plain)
 
 
 def test_order_counted_by_hand():
     # 3x3 cells in windows of 2x2: four whole ones, two at the right edge, two at the bottom, the corner
-    x = to_windows(grid(1, 3, 3), 2)[0, :, 0].view(9, 64)
+    x = to_windows(grid(1, 3, 3), 3, 3, 2)[0, :, 0].view(9, 64)
     first = [(int(n) // 24 // 8, int(n) % 24 // 8) for n in x[:, 0]]
     assert first == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (1, 2), (2, 0), (2, 1), (2, 2)]
     # the first cell: 2x2 tokens, 2x2 of these, 2x2 of those; a row of the grid has 24 tokens
@@ -104,7 +104,7 @@ def test_padded_windows_go_back_to_their_place(batch, rows, columns, span):
 def test_cells_of_unknown_number_lie_row_by_row(monkeypatch):
     monkeypatch.setattr(module, "is_symbol", lambda size: True)
     plain = grid(2, 3, 5)
-    x = to_windows(plain, 2)
+    x = to_windows(plain, 3, 5, 2)
     assert x[0, ::64, 0].tolist() == [320.0 * row + 8 * column for row in range(3) for column in range(5)]
     assert torch.equal(to_grid(x, 3, 5, 2, 3), plain)
 

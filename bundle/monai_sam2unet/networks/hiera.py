@@ -96,49 +96,50 @@ class Attention(nn.Module):
         Returns:
             Tokens, (B, T, dim_out), or (B, T/4, dim_out) when pooling.
         """
-        b, dim_out = x.shape[0], self.proj.in_features
+        dim_out = self.proj.in_features
         q, kv = self.qkv(x).split([dim_out, 2 * dim_out], dim=-1)
         kept = 1
-        if self.pool:
-            q, kept = max_pool(q), 4  # the four tokens that become one query lie side by side
-        if len(groups) == 1 and groups[0][2] == 0:
-            tokens = groups[0][1]
-            q, kv = q.reshape(-1, tokens // kept, dim_out), kv.reshape(-1, tokens, 2 * dim_out)
-            return self.proj(self.attend(q, kv, 0).reshape(b, -1, dim_out))
+        if self.pool:  # the four tokens that become one query lie side by side
+            q, kept = max_pool(q, sum([count * tokens for count, tokens, _ in groups])), 4
+        if len(groups) == 1:
+            return self.proj(self.attend(q, kv, groups[0], kept))
         queries = q.split([count * tokens // kept for count, tokens, _ in groups], dim=1)
         keys = kv.split([count * tokens for count, tokens, _ in groups], dim=1)
         parts: list[Tensor] = []
-        for i, (_, tokens, padded) in enumerate(groups):
-            q = queries[i].reshape(-1, tokens // kept, dim_out)
-            part = self.attend(q, keys[i].reshape(-1, tokens, 2 * dim_out), padded)
-            parts.append(part.reshape(b, -1, dim_out))
+        for i, group in enumerate(groups):
+            parts.append(self.attend(queries[i], keys[i], group, kept))
         return self.proj(torch.cat(parts, dim=1))
 
-    def attend(self, q: Tensor, kv: Tensor, padded: int) -> Tensor:
-        """Attention of each window to itself and to the zero tokens that pad it.
+    def attend(self, q: Tensor, kv: Tensor, group: tuple[int, int, int], kept: int) -> Tensor:
+        """Attention of windows of one size, each to itself and to the zero tokens that pad it.
 
         SAM 2 pads after the norm, so that the key and the value of each padded token are the bias of ``qkv``:
         ``padded`` equal keys weigh as one whose score is larger by ``log(padded)``.
 
         Args:
-            q: queries, (N, L, dim_out).
-            kv: keys and values, (N, L', 2 dim_out).
-            padded: padded tokens of each window.
+            q: queries, (B, count * tokens / kept, dim_out).
+            kv: keys and values, (B, count * tokens, 2 dim_out).
+            group: windows of a picture ``count``, real ``tokens`` and ``padded`` tokens of each.
+            kept: tokens that each query was pooled from.
 
         Returns:
-            Tokens, (N, L, dim_out).
+            Tokens, shape of ``q``.
         """
-        n, length, dim_out = q.shape
+        count, tokens, padded = group
+        dim_out, dim = self.proj.in_features, self.proj.in_features // self.heads
         weight: Tensor | None = None
         if padded > 0:
-            bias = self.qkv.bias[dim_out:].to(kv.dtype).expand(n, 1, 2 * dim_out)
-            weight = torch.zeros(1, 1, 1, kv.shape[1], dtype=q.dtype, device=q.device)
+            kv = kv.reshape(-1, tokens, 2 * dim_out)
+            bias = self.qkv.bias[dim_out:].to(kv.dtype).expand(kv.shape[0], 1, 2 * dim_out)
+            weight = torch.zeros(1, 1, 1, tokens, dtype=q.dtype, device=q.device)
             weight = F.pad(weight, (0, 1), value=math.log(padded))
             kv = torch.cat([kv, bias], dim=1)
-        q = q.view(n, length, self.heads, -1).transpose(1, 2)  # N h L C/h
-        k, v = kv.view(n, kv.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        x = F.scaled_dot_product_attention(q, k, v, weight)
-        return x.transpose(1, 2).reshape(n, length, dim_out)
+            tokens += 1
+        q = q.reshape(-1, group[1] // kept, self.heads, dim).transpose(1, 2)  # N h L C/h
+        k, v = kv.reshape(-1, tokens, 2, self.heads, dim).permute(2, 0, 3, 1, 4).unbind(0)
+        # the default scale, as a plain number: a trace would calculate it anew from a shape
+        x = F.scaled_dot_product_attention(q, k, v, weight, scale=1 / math.sqrt(dim))
+        return x.transpose(1, 2).reshape(-1, count * (group[1] // kept), dim_out)
 
 
 class FeedForward(nn.Module):
@@ -184,6 +185,7 @@ class Block(nn.Module):
         heads: attention heads.
         span: side of the attention window in cells (see `monai_sam2unet.networks.windows`); 0 attends to the
             whole picture.
+        cell: tokens of a cell in the input.
         adapter_dim: channels of the adapter's bottleneck; 0 leaves the adapter out.
 
     Attributes:
@@ -191,10 +193,11 @@ class Block(nn.Module):
             there (see `Hiera.set_checkpointing`).
     """
 
-    def __init__(self, dim: int, dim_out: int, heads: int, span: int, adapter_dim: int) -> None:
+    def __init__(self, dim: int, dim_out: int, heads: int, span: int, cell: int, adapter_dim: int) -> None:
         super().__init__()
         self.checkpointing = False
         self.span = span
+        self.cell = cell
         self.pool = dim != dim_out
         self.adapter = Adapter(dim, adapter_dim) if adapter_dim > 0 else nn.Identity()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
@@ -224,13 +227,13 @@ class Block(nn.Module):
         shortcut = self.adapter(x)
         x = self.norm1(shortcut)
         if self.pool:
-            shortcut = max_pool(self.proj(x))
+            shortcut = max_pool(self.proj(x), rows * columns * self.cell)
         if self.span > 1 and (is_symbol(rows) or is_symbol(columns)):
             x = pad_windows(x, rows, columns, self.span)
             x = self.attn(x, [(1, x.shape[1], 0)])
             x = unpad_windows(x, shortcut.shape[0], rows, columns, self.span)
         else:
-            x = self.attn(x, window_groups(rows, columns, self.span, x.shape[1] // (rows * columns)))
+            x = self.attn(x, window_groups(rows, columns, self.span, self.cell))
         x = shortcut + x
         return x + self.mlp(self.norm2(x))
 
@@ -313,9 +316,12 @@ class Hiera(nn.Module):
             Four feature maps of strides 4, 8, 16, 32: (B, channels[i], H / stride, W / stride).
         """
         x = self.patch_embed(x)
-        x = x + self.position_embedding(x.shape[1], x.shape[2])
-        rows, columns = x.shape[1] // 8, x.shape[2] // 8
-        x = to_windows(x, self.span)
+        height, width = x.shape[1], x.shape[2]
+        return self.encode(x + self.position_embedding(height, width), height // 8, width // 8)
+
+    def encode(self, x: Tensor, rows: int, columns: int) -> list[Tensor]:
+        """What follows the embeddings, of (B, H, W, C) tokens in rows and columns; as `forward`."""
+        x = to_windows(x, rows, columns, self.span)
         stages: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             x = block(x, rows, columns)
@@ -334,9 +340,10 @@ def _blocks(variant: HieraVariant, adapter_dim: int) -> list[Block]:
             entering = stage > 0 and position == 0
             # cells have 8, 4, 2, 1 tokens a side; a pooling block gets those of the stage before
             given = stage - 1 if entering else stage
-            span = 0 if len(blocks) in variant.global_blocks else variant.windows[given] // (8 >> given)
+            side = 8 >> given
+            span = 0 if len(blocks) in variant.global_blocks else variant.windows[given] // side
             dim = dim_out // 2 if entering else dim_out
-            blocks.append(Block(dim, dim_out, variant.heads * 2**stage, span, adapter_dim))
+            blocks.append(Block(dim, dim_out, variant.heads * 2**stage, span, side * side, adapter_dim))
     return blocks
 
 

@@ -9,7 +9,9 @@ Attention takes no notice of the order within a window, so one order of the toke
 - first the whole windows, then those cut off at the right edge, at the bottom edge, and in the corner.
 
 Where height or width are symbols (tracing, export for any size) nothing may depend on which of these there
-are: the cells then lie row by row, and windows are padded, which gives the same values in more time.
+are: the cells then lie row by row, and windows are padded, which gives the same values in more time. Where
+rows and columns are given as plain numbers, nothing here asks a tensor for a size that a trace would keep
+as a calculation, and the batch is what is left.
 
 Shapes: ``B`` batch, ``H W`` rows and columns of tokens, ``R Q`` rows and columns of cells, ``T`` tokens of a
 picture, ``C`` channels, ``N`` windows of all pictures, ``S`` window side in cells.
@@ -29,28 +31,30 @@ def is_symbol(size: int) -> bool:
     return not isinstance(size, int)
 
 
-def to_windows(x: Tensor, span: int) -> Tensor:
+def to_windows(x: Tensor, rows: int, columns: int, span: int) -> Tensor:
     """Bring the tokens of the first stage from rows and columns into the order of windows.
 
     Args:
         x: tokens, (B, H, W, C), both sides multiples of 8.
+        rows: rows ``R`` of cells, H / 8.
+        columns: columns ``Q`` of cells, W / 8.
         span: side of the windows of the last stage, in cells.
 
     Returns:
         Tokens, (B, T, C).
     """
-    b, h, w, c = x.shape
-    rows, columns = h // 8, w // 8
-    x = x.view(b, rows, 2, 2, 2, columns, 2, 2, 2, c)
+    c = _channels(x, rows)
+    x = x.reshape(-1, rows, 2, 2, 2, columns, 2, 2, 2, c)
     x = x.permute(0, 1, 5, 2, 6, 3, 7, 4, 8, 9)  # B R Q, then rows and columns of 4, 2 and 1 tokens, C
-    x = x.reshape(b, rows, columns, 64 * c)
+    x = x.reshape(-1, rows, columns, 64 * c)
     if not is_symbol(rows) and not is_symbol(columns):
+        heights, widths = _parts(rows, span), _parts(columns, span)
         parts: list[Tensor] = []
-        for strip in x.split(_parts(rows, span), dim=1):
-            for part in strip.split(_parts(columns, span), dim=2):
-                parts.append(_cut(part, span))
+        for i, strip in enumerate(x.split(heights, dim=1)):
+            for j, part in enumerate(strip.split(widths, dim=2)):
+                parts.append(_cut(part, heights[i], widths[j], span))
         x = torch.cat(parts, dim=1)
-    return x.reshape(b, rows * columns * 64, c)
+    return x.reshape(-1, rows * columns * 64, c)
 
 
 def to_grid(x: Tensor, rows: int, columns: int, span: int, levels: int) -> Tensor:
@@ -66,9 +70,9 @@ def to_grid(x: Tensor, rows: int, columns: int, span: int, levels: int) -> Tenso
     Returns:
         Tokens, (B, H, W, C).
     """
-    b, c = x.shape[0], x.shape[2]
+    c = _channels(x, rows)
     side = 1 << levels  # of a cell, in tokens
-    x = x.reshape(b, rows * columns, side * side * c)
+    x = x.reshape(-1, rows * columns, side * side * c)
     if not is_symbol(rows) and not is_symbol(columns):
         heights, widths = _parts(rows, span), _parts(columns, span)
         strips: list[Tensor] = []
@@ -83,8 +87,8 @@ def to_grid(x: Tensor, rows: int, columns: int, span: int, levels: int) -> Tenso
     order.append(2)
     order += [4 + 2 * i for i in range(levels)]
     order.append(3 + 2 * levels)
-    x = x.reshape([b, rows, columns] + [2] * (2 * levels) + [c]).permute(order)
-    return x.reshape(b, rows * side, columns * side, c)  # B R 2 .. Q 2 .. C -> B H W C
+    x = x.reshape([-1, rows, columns] + [2] * (2 * levels) + [c]).permute(order)
+    return x.reshape(-1, rows * side, columns * side, c)  # B R 2 .. Q 2 .. C -> B H W C
 
 
 def window_groups(rows: int, columns: int, span: int, cell: int) -> list[tuple[int, int, int]]:
@@ -154,11 +158,24 @@ def unpad_windows(x: Tensor, batch: int, rows: int, columns: int, span: int) -> 
     return x.reshape(batch, rows * columns * cell, c)
 
 
-def max_pool(x: Tensor) -> Tensor:
-    """Pool each four tokens, 2x2 of the grid, into their maximum: (B, T, C) -> (B, T/4, C)."""
-    b, t, c = x.shape
-    x = x.reshape(b, t // 2, 2, c).permute(0, 3, 1, 2)  # B C T/2 2: a picture two pixels wide
-    return F.max_pool2d(x, 2).permute(0, 2, 3, 1).reshape(b, t // 4, c)
+def max_pool(x: Tensor, tokens: int) -> Tensor:
+    """Pool each four tokens, 2x2 of the grid, into their maximum.
+
+    Args:
+        x: tokens, (B, T, C).
+        tokens: number ``T`` of them.
+
+    Returns:
+        Tokens, (B, T/4, C).
+    """
+    c = _channels(x, tokens)
+    x = x.reshape(-1, tokens // 2, 2, c).permute(0, 3, 1, 2)  # B C T/2 2: a picture two pixels wide
+    return F.max_pool2d(x, 2).permute(0, 2, 3, 1).reshape(-1, tokens // 4, c)
+
+
+def _channels(x: Tensor, size: int) -> int:
+    """Channels, as a plain number where ``size`` is one; a trace of symbols would warn of the conversion."""
+    return x.shape[-1] if is_symbol(size) else int(x.shape[-1])
 
 
 def _parts(cells: int, span: int) -> list[int]:
@@ -170,17 +187,17 @@ def _parts(cells: int, span: int) -> list[int]:
     return parts
 
 
-def _cut(x: Tensor, span: int) -> Tensor:
+def _cut(x: Tensor, rows: int, columns: int, span: int) -> Tensor:
     """Cut cells (B, R, Q, C) into windows of one size, one after the other: (B, R * Q, C)."""
-    b, rows, columns, c = x.shape
+    c = _channels(x, rows)
     height, width = min(rows, span), min(columns, span)
-    x = x.reshape(b, rows // height, height, columns // width, width, c).transpose(2, 3)
-    return x.reshape(b, rows * columns, c)
+    x = x.reshape(-1, rows // height, height, columns // width, width, c).transpose(2, 3)
+    return x.reshape(-1, rows * columns, c)
 
 
 def _join(x: Tensor, rows: int, columns: int, span: int) -> Tensor:
     """Put windows of one size, (B, R * Q, C), together to rows and columns of cells, (B, R, Q, C)."""
-    b, c = x.shape[0], x.shape[2]
+    c = _channels(x, rows)
     height, width = min(rows, span), min(columns, span)
-    x = x.reshape(b, rows // height, columns // width, height, width, c).transpose(2, 3)
-    return x.reshape(b, rows, columns, c)
+    x = x.reshape(-1, rows // height, columns // width, height, width, c).transpose(2, 3)
+    return x.reshape(-1, rows, columns, c)
