@@ -1,6 +1,7 @@
 """Write a trained model for other runtimes, and compare each file with PyTorch.
 
 python -m scripts.export --format onnx                       models/model.pt -> models/model.onnx
+python -m scripts.export --format onnx --size dynamic        the same for pictures of any size, slower
 python -m scripts.export --format all --check --data DIR     all formats, and a table on DIR's test pictures
 """
 
@@ -50,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--pretrained_dir", type=Path, default=MODELS / "pretrained", help="where base files lie")
     add("--format", required=True, choices=(*KINDS, "all"))
     add("--output", type=Path, metavar="DIR", help="default: the folder of the model")
-    add("--size", type=_size, default=None, metavar="PIXELS", help="side of the only input; default: dynamic")
+    add(
+        "--size", type=_size, default="model", metavar="PIXELS",
+        help="side of the only input, or dynamic for any multiple of 32, slower; default: the model's own",
+    )  # fmt: skip
     add("--with_pre_post", action="store_true", help="take RGB pixels, give probabilities")
     add("--data", type=Path, metavar="DIR", help="data set: calibrates int8 on its training pictures")
     add(
@@ -70,12 +74,12 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _size(text: str) -> int | None:
-    """A side in pixels; None for any."""
-    if text == "dynamic":
-        return None
+def _size(text: str) -> int | str:
+    """A side in pixels; or ``dynamic`` for any, ``model`` for the one that the model was trained at."""
+    if text in ("dynamic", "model"):
+        return text
     if not text.isdecimal() or int(text) < 32 or int(text) % 32:
-        raise argparse.ArgumentTypeError(f"must be a multiple of 32 or dynamic, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a multiple of 32, dynamic or model, got {text}")
     return int(text)
 
 
@@ -95,7 +99,8 @@ def _export(args: argparse.Namespace) -> None:
     if args.with_pre_post and (reason := _not_packed(settings)):
         raise InputError(f"{args.checkpoint}: {reason}")
     network = PackedNetwork(trained) if args.with_pre_post else trained
-    side = args.size or settings["tile"] or -(-_pixels(settings["input_size"]) // 32) * 32
+    size = _fixed(args.size, settings)
+    side = size or _side(settings)
     folder = make_folder(args.output or args.checkpoint.parent)
     cases = None if args.check is None else list(_cases(args))
     files = {}
@@ -105,13 +110,13 @@ def _export(args: argparse.Namespace) -> None:
             network,
             folder / FORMATS[kind].file,
             kind,
-            size=args.size,
+            size=size,
             calibration=inputs,
             threshold=settings["threshold"],
         )
-        print("written:", files[kind])
+        print(f"written: {files[kind]}, for {_taken(kind, size)}")
     if cases is not None:
-        _check(network, files, cases, side, settings)
+        _check(network, files, cases, size, settings)
 
 
 def _load(args: argparse.Namespace) -> tuple[SAM2UNet, dict[str, Any]]:
@@ -148,9 +153,27 @@ def _not_packed(settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def _pixels(size: Any) -> int:
-    """One side of an input size, which may be a pair."""
-    return int(max(size)) if isinstance(size, (list, tuple)) else int(size)
+def _side(settings: Mapping[str, Any]) -> int:
+    """Side of what the network sees, pixels: of the tile or of the picture, made a multiple of 32."""
+    pixels = settings["input_size"]
+    longest = max(pixels) if isinstance(pixels, (list, tuple)) else pixels
+    return int(settings["tile"]) or -(-int(longest) // 32) * 32
+
+
+def _fixed(size: int | str, settings: Mapping[str, Any]) -> int | None:
+    """The one side that files are made for; None for any."""
+    if isinstance(size, int):
+        return size
+    pixels = settings["input_size"]
+    square = not isinstance(pixels, (list, tuple)) or len(set(pixels)) == 1
+    return _side(settings) if size == "model" and (square or settings["tile"]) else None
+
+
+def _taken(kind: str, size: int | None) -> str:
+    """Which pictures a file takes."""
+    from monai_sam2unet.export import FORMATS
+
+    return f"{size}x{size}" if size and FORMATS[kind].fixed else "any size"
 
 
 def _cases(args: argparse.Namespace) -> Iterator[Case]:
@@ -205,7 +228,7 @@ def _check(
     network: SAM2UNet | PackedNetwork,
     files: dict[str, Path],
     cases: list[Case],
-    side: int,
+    size: int | None,
     settings: dict[str, Any],
 ) -> None:
     """Compare and print the table."""
@@ -218,26 +241,28 @@ def _check(
     if channels != 3:
         raise InputError(f"--check compares on RGB pictures, the network takes {channels} channels")
     runners = {kind: runner(file, kind) for kind, file in files.items()}
+    side = size or _side(settings)
     found = compare(network, runners, cases, (side, side), settings["threshold"])
-    _show(found, files, len(cases), side)
+    _show(found, files, size, f"{len(cases)} pictures at {side}x{side}")
 
 
-def _show(found: dict[str, Comparison], files: dict[str, Path], number: int, side: int) -> None:
+def _show(found: dict[str, Comparison], files: dict[str, Path], size: int | None, title: str) -> None:
     """Print the table."""
     from rich.console import Console
     from rich.table import Table
 
     eager = next(iter(found.values()))
-    columns = ["MB", "largest difference", "Dice with PyTorch", "lowest", "time / PyTorch"]
+    columns = ["made for", "MB", "largest difference", "Dice with PyTorch", "lowest", "time / PyTorch"]
     if eager.reference:
         columns.append("Dice with reference")
-    table = Table(title=f"{number} pictures at {side}x{side}")
+    table = Table(title=title)
     table.add_column("format", no_wrap=True)
     for column in columns:
         table.add_column(column)
     for name, row in found.items():
         cells = [
             name,
+            _taken(name, size) if name in files else "",
             f"{_bytes(files[name]) / 1e6:.1f}" if name in files else "",
             f"{row.difference:.1e}",
             f"{row.dice:.6f}",

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from monai_sam2unet.export import (
     runner,
 )
 from monai_sam2unet.export.inputs import MEAN, STD, normalised
-from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.networks import VARIANTS, SAM2UNet
+from tests.plain.hiera import PlainHiera
 
 # one window and several, padded and not, one picture and more; rows differ from columns
 SHAPES = [(1, 64, 64), (2, 96, 64), (1, 32, 288)]
@@ -67,6 +69,8 @@ def test_one_size_and_any_batch(network, tmp_path, kind):
     installed(kind)
     run = runner(export(network, tmp_path / FORMATS[kind].file, kind, size=64), kind)
     agrees(network, run, [(1, 64, 64), (3, 64, 64)])
+    with pytest.raises(Exception, match="64"):  # each runtime has its own error and words
+        run(normalised(pixels(1, 64, 96)))
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "pt2", "onnx", "openvino"])
@@ -75,6 +79,62 @@ def test_a_fused_network_is_exported_as_well(network, tmp_path, kind):
     fused = copy.deepcopy(network).fuse()
     path = export(fused, tmp_path / FORMATS[kind].file, kind, size=64 if kind == "pt2" else None)
     agrees(network, runner(path, kind), [(1, 64, 64), (3, 64, 64)])
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """Tiny with narrow layers, biases as large as weights; and the same with the plain encoder."""
+    torch.manual_seed(0)
+    variant = replace(VARIANTS["tiny"], embed_dim=8, depths=(1, 1, 2, 2), global_blocks=(3,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "narrow", variant)
+        network = SAM2UNet("narrow", decoder_channels=8, adapter_dim=4).eval()
+        for parameter in network.encoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        plain = copy.deepcopy(network)
+        encoder = PlainHiera(variant, adapter_dim=4)
+    encoder.load_state_dict(network.encoder.state_dict())
+    plain.encoder = encoder
+    return network, plain
+
+
+@pytest.mark.parametrize("size", [96, 320])  # one window cut off at both sides; whole ones and those cut off
+@pytest.mark.parametrize("kind", ["pt2", "onnx", "openvino"])
+def test_one_size_equals_the_plain_form(narrow, tmp_path, kind, size):
+    installed(kind)
+    network, plain = narrow
+    run = runner(export(network, tmp_path / FORMATS[kind].file, kind, size=size), kind)
+    for batch in (1, 2):
+        x = normalised(pixels(batch, size, size))
+        expected = eager(plain, x)
+        assert np.abs(run(x) - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_graphs_of_one_size_have_no_padding(narrow, tmp_path):
+    """Keys are the tokens of a window and one for all that would pad it."""
+    installed("onnx")
+    import onnx
+
+    network, _ = narrow
+    free = onnx.load(export(network, tmp_path / "free.onnx", "onnx")).graph
+    graph = onnx.load(export(network, tmp_path / "model.onnx", "onnx", size=320))
+    graph = onnx.shape_inference.infer_shapes(graph).graph
+    keys = {v.type.tensor_type.shape.dim[-1].dim_value for v in graph.value_info if "Softmax" in v.name}
+    # 10x10 cells in windows of 7x7: whole ones, of 7x3 and 3x3, with four tokens or one to a cell; the whole
+    # picture; windows of stages 1 and 2, of which none is padded
+    assert keys == {49 * 4, 21 * 4 + 1, 9 * 4 + 1, 49, 21 + 1, 9 + 1, 400, 64, 16}
+    kinds, free_kinds = ([node.op_type for node in found.node] for found in (graph, free))
+    assert "Pad" not in kinds and "Pad" in free_kinds
+    assert "BatchNormalization" not in kinds + free_kinds
+    # three steps of the decoder and the head; the position embedding is a constant at one size alone
+    assert (kinds.count("Resize"), free_kinds.count("Resize")) == (4, 5)
+
+
+def test_the_network_is_not_changed(network, tmp_path):
+    before = {name: (p.requires_grad, p.data_ptr()) for name, p in network.named_parameters()}
+    export(network, tmp_path / "model.pt2", "pt2", size=64)
+    assert {name: (p.requires_grad, p.data_ptr()) for name, p in network.named_parameters()} == before
+    assert not network.fused
 
 
 @pytest.mark.slow

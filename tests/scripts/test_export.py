@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,8 +43,8 @@ def test_torchscript_with_the_table(run, model, tmp_path):
     arguments = ("--checkpoint", model, "--format", "torchscript", "--output", tmp_path / "out")
     status, out, err = run(*arguments, "--check")
     assert status == 0, err
-    assert f"written: {tmp_path / 'out' / 'model.ts'}" in out and "8 pictures at 64x64" in out
-    assert "│ torchscript │" in out and "Dice with reference" in out
+    assert f"written: {tmp_path / 'out' / 'model.ts'}, for any size" in out and "8 pictures at 64x64" in out
+    assert "│ torchscript │ any size │" in out and "Dice with reference" in out
     found = torch.jit.load(tmp_path / "out" / "model.ts")(torch.zeros(1, 3, 32, 96))
     assert found.shape == (1, 1, 32, 96)
 
@@ -55,6 +56,33 @@ def test_onnx_int8_of_pixels(run, model, tmp_path):
     status, out, err = run(*arguments, "--with_pre_post", "--size", 64, "--check")
     assert status == 0, err
     assert (tmp_path / "model_int8.onnx").is_file() and "│ onnx-int8 │" in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "side"),
+    [
+        ({}, (), 64),  # as the model was trained
+        ({"input_size": 50}, (), 64),  # the next multiple of 32
+        ({"tile": 32}, (), 32),  # windows of large pictures
+        ({"input_size": [64, 64]}, (), 64),
+        ({"input_size": [64, 96]}, (), "32*n"),  # not square
+        ({}, ("--size", 96), 96),
+        ({}, ("--size", "dynamic"), "32*n"),
+    ],
+)
+def test_files_are_made_for_the_models_own_size(run, model, tmp_path, monkeypatch, settings, arguments, side):
+    """The size that the writer gets and that is noted; what it writes then is tested in tests/export."""
+    copy, sizes = tmp_path / "model.pt", []
+    copy.write_bytes(model.read_bytes())
+    copy.with_suffix(".json").write_text(json.dumps({"input_size": 64, **settings}))
+    chosen = replace(FORMATS["pt2"], write=lambda network, path, size, inputs: sizes.append(size))
+    monkeypatch.setitem(FORMATS, "pt2", chosen)
+    status, out, err = run("--checkpoint", copy, "--format", "pt2", *arguments)
+    assert status == 0, err
+    assert sizes == [None if side == "32*n" else side]
+    assert out.endswith("for any size" if side == "32*n" else f"for {side}x{side}")
+    noted = json.loads((tmp_path / "model.pt2.json").read_text())
+    assert noted["input"]["shape"] == ["batch", 3, side, side]
 
 
 def test_errors_are_one_line(run, model, tmp_path):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.export.inputs import MEAN, STD
-from monai_sam2unet.export.packed import PackedNetwork, for_torch_export
+from monai_sam2unet.export.packed import PackedNetwork, for_inference, for_torch_export
 from monai_sam2unet.files import write_atomically, write_json
 from monai_sam2unet.networks import SIZE_DIVISOR, SAM2UNet
 
@@ -54,12 +54,14 @@ class Format:
         write: is given the module (evaluation mode), the path, the side in pixels or None for any size, and
             inputs to calibrate with.
         load: gives a function of arrays for a path.
+        fixed: whether a file can be made for one size; else it takes any.
     """
 
     file: str
     packages: tuple[str, ...]
     write: Callable[[Network, Path, int | None, Iterable[Array]], None]
     load: Callable[[Path], Runner]
+    fixed: bool = True
 
 
 def export(
@@ -77,8 +79,8 @@ def export(
         network: logits from normalised pictures, or with pre- and post-processing packed.
         path: file to write; parent folders are made.
         kind: one of `FORMATS`.
-        size: side of the only input taken, pixels; None for any height and width divisible by 32. TorchScript
-            takes any size in either case. The batch is always free.
+        size: side of the only input taken, pixels, which makes a graph without padding; None for any height
+            and width divisible by 32. TorchScript takes any size, without padding. The batch is always free.
         calibration: inputs of the network, batch by batch; needed by ``onnx-int8``.
         threshold: of the probability, noted in the JSON file.
 
@@ -94,13 +96,9 @@ def export(
     check_packages([kind])
     if size is not None and (size < SIZE_DIVISOR or size % SIZE_DIVISOR):
         raise InputError(f"size must be a multiple of {SIZE_DIVISOR} pixels or dynamic, got {size}")
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            chosen.write(network, path, size, calibration)
-    finally:
-        network.train(training)
+    size = size if chosen.fixed else None
+    with torch.no_grad():
+        chosen.write(for_inference(network, size), path, size, calibration)
     write_json(path.with_name(path.name + ".json"), _description(network, kind, size, threshold))
     return path
 
@@ -147,7 +145,7 @@ def _format(kind: str) -> Format:
 def _description(network: Network, kind: str, size: int | None, threshold: float) -> dict[str, Any]:
     """What a program must know to use the file."""
     packed = isinstance(network, PackedNetwork)
-    side = "32*n" if size is None or kind == "torchscript" else size
+    side = "32*n" if size is None else size
     channels = 3 if isinstance(network, PackedNetwork) else network.in_channels
     return {
         "format": kind,
@@ -199,9 +197,8 @@ def _write_pt2(network: Network, path: Path, size: int | None, calibration: Iter
         shapes[rows] = SIZE_DIVISOR * torch.export.Dim("rows", min=1, max=TOP)
         shapes[columns] = SIZE_DIVISOR * torch.export.Dim("columns", min=1, max=TOP)
     example = _example(network, size)
-    program = torch.export.export(
-        for_torch_export(network), (example,), dynamic_shapes=(shapes,), strict=False
-    )
+    made = for_torch_export(network) if size is None else network
+    program = torch.export.export(made, (example,), dynamic_shapes=(shapes,), strict=False)
     stream = io.BytesIO()
     torch.export.save(program, stream)
     write_atomically(path, lambda file: file.write(stream.getbuffer()))
@@ -221,7 +218,7 @@ def _write_onnx(network: Network, path: Path, size: int | None, calibration: Ite
 
 
 def _trace_onnx(network: Network, path: Path, size: int | None) -> None:
-    """Export by tracing, in which all sizes stay calculations on the input's shape."""
+    """Export by tracing: sizes that are no plain numbers stay calculations on the input's shape."""
     rows, columns = _axes(network)
     taken, given = {0: "batch"}, {0: "batch"}
     if size is None:
@@ -299,7 +296,7 @@ def _torch_runner(module: Any) -> Runner:
 
 
 FORMATS: dict[str, Format] = {
-    "torchscript": Format("model.ts", (), _write_torchscript, _load_torchscript),
+    "torchscript": Format("model.ts", (), _write_torchscript, _load_torchscript, fixed=False),
     "pt2": Format("model.pt2", (), _write_pt2, _load_pt2),
     "onnx": Format("model.onnx", ("onnx", "onnxruntime"), _write_onnx, _load_onnx),
     "onnx-int8": Format("model_int8.onnx", ("onnx", "onnxruntime"), _write_onnx_int8, _load_onnx),

@@ -6,15 +6,18 @@ Shapes: ``B`` batch, ``H W`` rows and columns in pixels, ``K`` output channels.
 from __future__ import annotations
 
 import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from monai_sam2unet.errors import InputError
 from monai_sam2unet.export.inputs import MEAN, STD
-from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.networks import SIZE_DIVISOR, Hiera, SAM2UNet
 
-__all__ = ["PackedNetwork", "for_torch_export"]
+__all__ = ["FixedEncoder", "PackedNetwork", "for_inference", "for_torch_export"]
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class PackedNetwork(nn.Module):
@@ -44,6 +47,51 @@ class PackedNetwork(nn.Module):
         """RGB pixels, uint8 (B, H, W, 3), sides multiples of 32 -> probabilities, (B, K, H, W)."""
         values = x.permute(0, 3, 1, 2).to(torch.float32) / 255.0
         return torch.sigmoid(self.network((values - self.mean) / self.std))
+
+
+class FixedEncoder(nn.Module):
+    """An encoder for pictures of one size, whose sizes are plain numbers even where it is traced.
+
+    So its graph has no padding and no calculation on shapes; the position embedding is a constant. The batch
+    stays free.
+
+    Args:
+        encoder: whose weights are used.
+        height: of the pictures, pixels.
+        width: of the pictures, pixels.
+    """
+
+    def __init__(self, encoder: Hiera, height: int, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.rows, self.columns = height // SIZE_DIVISOR, width // SIZE_DIVISOR
+        self.position: Tensor
+        with torch.no_grad():
+            self.register_buffer("position", encoder.position_embedding(height // 4, width // 4).contiguous())
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """As `Hiera.forward`."""
+        return self.encoder.encode(self.encoder.patch_embed(x) + self.position, self.rows, self.columns)
+
+
+def for_inference(network: N, size: int | None) -> N:
+    """A copy in the form that files hold.
+
+    Args:
+        network: to copy.
+        size: side of the pictures, pixels; None for any height and width divisible by 32.
+
+    Returns:
+        The same function, but for rounding, in evaluation mode.
+    """
+    made = copy.deepcopy(network).eval()
+    for module in list(made.modules()):
+        if isinstance(module, SAM2UNet):
+            module.fuse()
+            if size is not None:
+                fixed: Any = FixedEncoder(module.encoder, size, size)
+                module.encoder = fixed
+    return made
 
 
 def for_torch_export(network: nn.Module) -> nn.Module:
