@@ -50,7 +50,7 @@ oracles: setup ## compare with transformers' encoder and PySODMetrics (which are
 
 exports: setup ## run exported files in onnxruntime and OpenVINO (which are installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export]"
-	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py
+	$(PY) -m pytest -m "not slow" tests/export tests/scripts/test_export.py tests/scripts/test_speed_runtimes.py
 
 medical: setup ## read DICOM of every compression and write it (what that needs is installed first)
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[medical,video]"
