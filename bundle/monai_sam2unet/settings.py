@@ -218,9 +218,7 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
         problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
     missing = missing_compiler(device) if values.get("compile", "none") != "none" else ""
     if missing:
-        problems.append(
-            f"compile {values['compile']!r} needs {missing}; install it, or leave compile at none"
-        )
+        problems.append(f"compile {values['compile']!r} needs {missing}; install it, or leave it at none")
     if str(values.get("sync_batchnorm")).lower() == "true" and device.type == "cpu":
         problems.append("sync_batchnorm true needs GPUs, PyTorch has none for a CPU; leave it at auto")
     size = values.get("input_size", SIZE_DIVISOR)
@@ -263,10 +261,7 @@ def _volume_problems(values: Mapping[str, Any]) -> list[str]:
     if (values.get("protocol", "fixed"), values.get("key_metric", "dice")) != ("fixed", "dice"):
         problems.append("protocol must be fixed and key_metric dice with volumes")
     if values.get("cache", "none") != "none":
-        problems.append(
-            f"cache must be none with volumes, whose slices are kept in cache_dir as it is, got "
-            f"{values['cache']!r}"
-        )
+        problems.append(f"cache must be none with volumes, got {values['cache']!r}: cache_dir keeps slices")
     if values.get("tile", 0) or values.get("contrast", "none") != "none":
         problems.append("tile and contrast are for pictures, leave them out with volumes; grey levels of "
                         "volumes are set by window and percentiles")  # fmt: skip

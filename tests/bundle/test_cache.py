@@ -55,7 +55,5 @@ def test_of_tiles_the_whole_picture_is_kept(prepare, tmp_path, small_set):
 def test_slices_of_volumes_are_kept_by_themselves(kind):
     with pytest.raises(InputError) as caught:
         check_settings("cpu", plane="axial", cache=kind)
-    assert str(caught.value) == (
-        f"cache must be none with volumes, whose slices are kept in cache_dir as it is, got {kind!r}"
-    )
+    assert str(caught.value) == (f"cache must be none with volumes, got {kind!r}: cache_dir keeps slices")
     check_settings("cpu", plane="axial", cache="none")

@@ -38,7 +38,7 @@ def test_a_missing_compiler_is_named_before_any_work(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(tmp_path / "g++"))
     assert missing_compiler(torch.device("cpu")) == f"a C++ compiler ({tmp_path}/g++)"
     with pytest.raises(
-        InputError, match=r"compile 'default' needs a C\+\+ compiler .*; install it, or leave"
+        InputError, match=r"compile 'default' needs a C\+\+ compiler .*; install it, or leave it"
     ):
         check_settings("cpu", compile="default")
     check_settings("cpu", compile="none")
