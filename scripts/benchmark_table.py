@@ -83,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--batch_size", type=_at_least_one, default=1, help="pictures at once; default: 1")
     workers = min(4, os.cpu_count() or 1)
-    add("--num_workers", type=_not_negative, default=workers, help=f"processes that read; default: {workers}")
+    add(
+        "--num_workers",
+        type=_not_negative,
+        default=workers,
+        help=f"threads that read, and as many that score; default: {workers}",
+    )
     return made
 
 

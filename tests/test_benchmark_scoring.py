@@ -28,7 +28,7 @@ def pairs():
 def test_equal_to_score_and_to_the_mean_of_the_cases(pairs, protocol):
     scorer = Scorer([protocol], threshold=0.5)
     for levels, mask in pairs:
-        scorer.add(levels, (mask, mask))
+        scorer.add(scorer.measure(levels, (mask, mask)))
     found = scorer.scores()[protocol]
     # the one definition of the protocols
     assert found.figures == score(*zip(*pairs, strict=True), protocol=protocol)
@@ -52,7 +52,7 @@ def test_each_protocol_has_its_own_form_of_the_mask():
     grey = np.array([[0, 0, 128, 254]], np.uint8)
     binary = np.array([[0, 0, 255, 255]], np.uint8)
     scorer = Scorer(["paper", "hetnet", "masnet", "fixed"], threshold=0.5)
-    scorer.add(binary, (grey, binary))
+    scorer.add(scorer.measure(binary, (grey, binary)))
     found = {name: made.figures for name, made in scorer.scores().items()}
     assert found["fixed"]["iou"] == 1
     assert found["masnet"]["mIoU"] == 1

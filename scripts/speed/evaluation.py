@@ -33,8 +33,8 @@ PART = "evaluation"
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (1200, 1000)  # width, height, pixels
 PICTURES = 4
-PICTURES_AHEAD = 24  # where processes read ahead, which must start first
-READERS = 2  # as the command has by default
+PICTURES_AHEAD = 16  # where threads work ahead of each other
+THREADS = 2  # that read, and as many that score
 GOAL = 8.0
 NO_MODEL = {
     "model_settings": {
@@ -54,7 +54,7 @@ COUNTS_ALONE = PROTOCOLS["paper"]._replace(
 
 
 def comparisons(quick: bool) -> Iterator[Comparison | Figure]:
-    """Take some pictures from their files to figures, in one thread.
+    """Take some pictures from their files to figures, in one thread and in several, as the command does.
 
     Args:
         quick: nothing is measured then.
@@ -67,13 +67,12 @@ def comparisons(quick: bool) -> Iterator[Comparison | Figure]:
     ways: list[tuple[str, Scored]] = [("threshold by threshold", scoring.figures)]
     if library.installed():
         ways.append(("PySODMetrics", library.figures))
-    with tempfile.TemporaryDirectory() as folder:
-        case = _Case(Path(folder), PICTURES, readers=0)
-        for by, scored in ways:
-            for weighted in (True, False):
-                yield case.comparison(by, scored, weighted)
-    with tempfile.TemporaryDirectory() as folder:
-        yield _Case(Path(folder), PICTURES_AHEAD, READERS).comparison(*ways[-1], weighted=True)
+    for count, threads in ((PICTURES, 0), (PICTURES_AHEAD, THREADS)):
+        with tempfile.TemporaryDirectory() as folder:
+            case = _Case(Path(folder), count, threads)
+            for by, scored in ways:
+                for weighted in (True, False):
+                    yield case.comparison(by, scored, weighted)
 
 
 class _Case:
@@ -82,11 +81,11 @@ class _Case:
     Args:
         folder: where pictures, masks and maps go.
         count: of pictures.
-        readers: processes of ours that read ahead; 0 reads in the one that does everything else.
+        threads: that read ahead, and as many that score; 0 does everything one after the other.
     """
 
-    def __init__(self, folder: Path, count: int, readers: int) -> None:
-        self.folder, self.readers = folder, readers
+    def __init__(self, folder: Path, count: int, threads: int) -> None:
+        self.folder, self.threads = folder, threads
         self.logits = _write_set(folder / "set", count)
         (self.found,) = load_sets([folder / "set"], "all")
         self.parts = _parts()
@@ -107,7 +106,7 @@ class _Case:
         layout = PROTOCOLS["paper"] if weighted else COUNTS_ALONE
         with patch.dict(PROTOCOLS, paper=layout):
             score_network(
-                run, self.found, ["paper"], 0.5, parts, num_workers=self.readers, maps=self.folder / "ours"
+                run, self.found, ["paper"], 0.5, parts, num_workers=self.threads, maps=self.folder / "ours"
             )
         return run.scores[self.found.name]["paper"].figures
 
@@ -115,7 +114,7 @@ class _Case:
         """The two beside each other; maps must be equal, too."""
         difference = farthest(self.plain(scored, weighted), self.ours(weighted))
         kind = "all figures" if weighted else "all but weighted F"
-        kind += f", {self.readers} processes reading ahead" if self.readers else ""
+        kind += f", {self.threads} threads reading, {self.threads} scoring" if self.threads else ""
         return Comparison(
             PART,
             f"predict, save, score, {SIZE[0]}x{SIZE[1]}, {kind}; plain: {by}",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from functools import partial
 
@@ -171,6 +172,14 @@ def test_loading(tmp_path, suffix):
     found = loading.of_file("nano", tmp_path / f"model{suffix}")
     assert found.difference == 0
     assert found.plain().state_dict().keys() == found.ours().state_dict().keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory is told by /proc")
+def test_memory_of_loading(tmp_path):
+    loading.of_file("tiny", tmp_path / "model.pt")
+    ballast = torch.ones(2**28)  # 1 GiB here is not the other process's
+    share = float(loading.peak("tiny", tmp_path / "model.pt").value)
+    assert 0.5 < share < 3 and ballast.sum() > 0  # a small network: what Python itself takes counts, too
 
 
 def test_growth():

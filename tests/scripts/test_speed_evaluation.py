@@ -34,7 +34,7 @@ def test_evaluation(monkeypatch):
         assert one.part == "evaluation" and one.difference <= one.allowed, one.name
         plain, ours = one.plain(), one.ours()
         assert metrics.farthest(plain, ours) <= one.allowed
-    assert len(names) == len(set(names)) == (5 if library.installed() else 3)
+    assert len(names) == len(set(names)) == (8 if library.installed() else 4)
     assert not list(evaluation.comparisons(quick=True))
 
 

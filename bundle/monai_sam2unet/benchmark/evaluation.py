@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from monai.bundle import ConfigParser
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from monai_sam2unet.benchmark.ahead import in_order
 from monai_sam2unet.benchmark.maps import find_maps, fitted, maps_sha256, read_grey, read_masks
 from monai_sam2unet.benchmark.scoring import Run, Scorer
 from monai_sam2unet.benchmark.sets import EvaluationSet, check_file_names
@@ -34,12 +36,12 @@ from monai_sam2unet.pictures import write_png
 __all__ = ["evaluate_maps", "evaluate_network", "score_network"]
 
 Protocols = Mapping[str, Sequence[str]]
+Measured = tuple[dict[str, npt.NDArray[np.float64]], bool]
+"""Rows by protocol, and whether the prediction had another size than its mask."""
 
 
-class CaseReader(Dataset[dict[str, Any]]):
-    """Read pictures or maps with their masks, in worker processes.
-
-    An error of the user's is given back instead of raised, since a loader would wrap its message.
+class CaseReader:
+    """Read pictures or maps with their masks, in any number of threads.
 
     Args:
         items: of the set.
@@ -60,30 +62,34 @@ class CaseReader(Dataset[dict[str, Any]]):
         self.maps = maps
         self.resize = resize
 
-    def __len__(self) -> int:
-        """Number of cases."""
-        return len(self.items)
+    def __call__(self, index: int) -> dict[str, Any]:
+        """One case: ``image`` or ``map``, ``masks``, and whether it was of ``other_size``.
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """One case: ``image`` or ``map``, ``masks``, and whether it was of another ``size``; or ``error``."""
+        Raises:
+            InputError: if a file cannot be read.
+        """
         item = self.items[index]
+        masks = read_masks(label_files(item))
+        shape = masks[0].shape
+        found: dict[str, Any]
+        if self.preprocessing is None:
+            levels = read_grey(self.maps[index])
+            found = {"map": fitted(levels, shape, self.maps[index], self.resize)}
+            size: tuple[int, ...] = levels.shape
+        else:
+            image = self.picture(item["image"])
+            found = {"image": image.as_tensor()}
+            size = tuple(image.applied_operations[0]["orig_size"])
+        return {**found, "masks": masks, "case": item["case"], "other_size": size != shape}
+
+    def picture(self, path: str) -> Any:
+        """A picture as the network takes it."""
         try:
-            masks = read_masks(label_files(item))
-            shape = masks[0].shape
-            if self.preprocessing is None:
-                levels = read_grey(self.maps[index])
-                found = {"map": fitted(levels, shape, self.maps[index], self.resize), "size": levels.shape}
-            else:
-                image = self.preprocessing({"image": item["image"]})["image"]
-                size = tuple(image.applied_operations[0]["orig_size"])
-                found = {"image": image.as_tensor(), "size": size}
-        except InputError as e:
-            return {"error": str(e)}
+            return self.preprocessing({"image": path})["image"]
         except RuntimeError as e:  # MONAI wraps what a transform raises
             if isinstance(e.__cause__, InputError):
-                return {"error": str(e.__cause__)}
+                raise e.__cause__ from None
             raise
-        return {**found, "masks": masks, "case": item["case"], "other_size": found["size"] != shape}
 
 
 def evaluate_maps(
@@ -103,7 +109,7 @@ def evaluate_maps(
         protocols: names for each set's name.
         resize: whether maps of another size than their mask are resized to it.
         threshold: operating point of `fixed`; 0.5 if None.
-        num_workers: processes that read ahead.
+        num_workers: threads that read ahead, and as many that score.
 
     Returns:
         The figures.
@@ -117,8 +123,10 @@ def evaluate_maps(
     for found in sets:
         run.about["sha256"][found.name] = maps_sha256(found, files[found.name])
         reader = CaseReader(found.items, maps=files[found.name], resize=resize)
-        scored = ((read["map"], read) for read in _read(reader, found.name, 1, num_workers))
-        _score(run, found, protocols[found.name], cut, scored, "maps were resized to their masks' size")
+        scorer = Scorer(protocols[found.name], cut)
+        read = _read(reader, found.name, num_workers)
+        measured = in_order(partial(_measure_map, scorer, found.name), read, num_workers)
+        _score(run, found, scorer, measured, "maps were resized to their masks' size")
     return run
 
 
@@ -148,7 +156,7 @@ def evaluate_network(
         input_size: side that pictures are resized to, pixels; that of the training if None.
         threshold: operating point of `fixed`; that of the training if None.
         batch_size: pictures that the network takes at once.
-        num_workers: processes that read ahead.
+        num_workers: threads that read ahead, and as many that score.
         maps_dir: where the 8-bit maps go that protocol `paper` scores, in a folder for each set; none are
             written if None.
 
@@ -188,58 +196,65 @@ def score_network(
         threshold: operating point of `fixed`.
         parts: ``network``; ``preprocessing``, ``inferer``, ``torch_device`` of ``configs/inference.json``.
         batch_size: pictures that the network takes at once.
-        num_workers: processes that read ahead.
+        num_workers: threads that read ahead, and as many that score.
         maps: where maps go, see `evaluate_network`.
 
     Raises:
         InputError: if a file cannot be read or written.
     """
+    scorer = Scorer(protocols, threshold)
+
+    def measure(predicted: tuple[torch.Tensor, Mapping[str, Any]]) -> Measured:
+        logits, read = predicted
+        probability = _probability(logits, read["masks"][0].shape)
+        if maps is not None:  # as the paper's test program does
+            write_png(maps / f"{read['case']}.png", as_map(probability, stretch=True), lasting=False)
+        return _measure(scorer, found.name, probability, read)
+
     reader = CaseReader(found.items, parts["preprocessing"])
-    scored = _predicted(parts, _read(reader, found.name, batch_size, num_workers), batch_size)
-    if maps is not None:
-        scored = _written(scored, maps)
+    predicted = _predicted(parts, _read(reader, found.name, num_workers), batch_size)
+    measured = in_order(measure, predicted, num_workers)
     note = "masks have another size than their pictures; the prediction was resized to the mask"
-    _score(run, found, protocols, threshold, scored, note)
+    _score(run, found, scorer, measured, note)
 
 
-def _score(
-    run: Run,
-    found: EvaluationSet,
-    protocols: Sequence[str],
-    threshold: float,
-    scored: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]],
-    note: str,
-) -> None:
+def _measure(scorer: Scorer, name: str, prediction: npt.NDArray[Any], read: Mapping[str, Any]) -> Measured:
+    """What a picture adds to the figures of the set of a name."""
+    try:
+        return scorer.measure(prediction, read["masks"]), read["other_size"]
+    except InputError as e:
+        raise InputError(f"{name}, {read['case']}: {e}") from e
+
+
+def _measure_map(scorer: Scorer, name: str, read: Mapping[str, Any]) -> Measured:
+    """The same of a ready-made map."""
+    return _measure(scorer, name, read["map"], read)
+
+
+def _score(run: Run, found: EvaluationSet, scorer: Scorer, measured: Iterable[Measured], note: str) -> None:
     """Add the figures of one set to a run."""
-    scorer, resized = Scorer(protocols, threshold), 0
-    for prediction, read in scored:
-        try:
-            scorer.add(prediction, read["masks"])
-        except InputError as e:
-            raise InputError(f"{found.name}, {read['case']}: {e}") from e
-        resized += read["other_size"]
+    resized = 0
+    with tqdm(total=len(found.items), desc=found.name, unit="picture", disable=None, leave=False) as progress:
+        for rows, other_size in measured:
+            scorer.add(rows)
+            resized += other_size
+            progress.update()
     run.scores[found.name] = scorer.scores()
     run.notes[found.name] = [f"{resized} {note}"] if resized else []
 
 
-def _read(reader: CaseReader, name: str, batch_size: int, num_workers: int) -> Iterator[dict[str, Any]]:
-    """All cases in order, read ahead of their use."""
-    loader: DataLoader[dict[str, Any]] = DataLoader(
-        reader, batch_size=batch_size, num_workers=min(num_workers, len(reader)), collate_fn=list
-    )
-    with tqdm(total=len(reader), desc=name, unit="picture", disable=None, leave=False) as progress:
-        for batch in loader:
-            for read in batch:
-                if "error" in read:
-                    raise InputError(f"{name}: {read['error']}")
-                yield read
-            progress.update(len(batch))
+def _read(reader: CaseReader, name: str, num_workers: int) -> Iterator[dict[str, Any]]:
+    """All cases in order, read ahead of their use; errors name the set."""
+    try:
+        yield from in_order(reader, range(len(reader.items)), num_workers)
+    except InputError as e:
+        raise InputError(f"{name}: {e}") from e
 
 
 def _predicted(
     parts: Mapping[str, Any], cases: Iterable[dict[str, Any]], batch_size: int
-) -> Iterator[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
-    """Probabilities (H, W) of each case at its mask's size, with what was read."""
+) -> Iterator[tuple[torch.Tensor, Mapping[str, Any]]]:
+    """Logits (1, side, side) of each case, with what was read."""
     batch: list[dict[str, Any]] = []
     for read in cases:
         batch.append(read)
@@ -252,25 +267,20 @@ def _predicted(
 
 def _predict(
     parts: Mapping[str, Any], batch: Sequence[dict[str, Any]]
-) -> Iterator[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
-    """Probabilities of some cases that the network takes at once."""
+) -> Iterator[tuple[torch.Tensor, Mapping[str, Any]]]:
+    """Logits of some cases that the network takes at once."""
     images = torch.stack([read["image"] for read in batch]).to(parts["torch_device"])
     with torch.inference_mode():
         logits = parts["inferer"](images, parts["network"])  # (B, 1, side, side)
-    for one, read in zip(logits, batch, strict=True):
-        with torch.inference_mode():
-            own = F.interpolate(one[None], read["masks"][0].shape, mode="bilinear", align_corners=False)
-            probability = own.sigmoid_()[0, 0].cpu()
-        yield probability.numpy(), read
+    return zip(logits, batch, strict=True)
 
 
-def _written(
-    scored: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]], folder: Path
-) -> Iterator[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
-    """The same, after writing each as the paper's test program does."""
-    for probability, read in scored:
-        write_png(folder / f"{read['case']}.png", as_map(probability, stretch=True), lasting=False)
-        yield probability, read
+def _probability(logits: torch.Tensor, shape: Sequence[int]) -> npt.NDArray[Any]:
+    """Probabilities (H, W) at the size of a mask, from logits (1, side, side)."""
+    with torch.inference_mode():
+        own = F.interpolate(logits[None], tuple(shape), mode="bilinear", align_corners=False)
+        probability: npt.NDArray[Any] = own.sigmoid_()[0, 0].cpu().numpy()
+    return probability
 
 
 def _parts(

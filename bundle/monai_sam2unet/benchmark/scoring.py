@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
 from monai_sam2unet.benchmark.maps import Masks
+from monai_sam2unet.metrics.levels import Floats
 from monai_sam2unet.metrics.protocols import figures_of, find_protocol
 from monai_sam2unet.metrics.rows import RowMean
 
@@ -71,17 +72,26 @@ class Scorer:
         }
         self.cases: dict[str, list[dict[str, float]]] = {name: [] for name in protocols}
 
-    def add(self, prediction: npt.NDArray[Any], masks: Masks) -> None:
-        """Score a picture.
+    def measure(self, prediction: npt.NDArray[Any], masks: Masks) -> dict[str, Floats]:
+        """Measure a picture, and keep nothing: several threads may do so at once.
 
         Args:
             prediction: (H, W), uint8 or probabilities.
             masks: see `read_masks`; `fixed` takes the second, as the bundle's evaluation does.
+
+        Returns:
+            For each protocol what `add` takes.
         """
+        return {
+            name: mean.layout.row(prediction, masks[1] if name == "fixed" else masks[0])
+            for name, mean in self.means.items()
+        }
+
+    def add(self, rows: Mapping[str, Floats]) -> None:
+        """Take what was measured of one more picture."""
         for name, mean in self.means.items():
-            row = mean.layout.row(prediction, masks[1] if name == "fixed" else masks[0])
-            mean.add(row)
-            self.cases[name].append(mean.layout.finish(mean.layout.values(row)))
+            mean.add(rows[name])
+            self.cases[name].append(mean.layout.finish(mean.layout.values(rows[name])))
 
     def scores(self) -> dict[str, Score]:
         """Figures by protocol."""

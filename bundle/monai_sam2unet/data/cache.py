@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,8 @@ def _arrays(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_memory(data: Sequence[Mapping[str, Any]], steps: Compose, threads: int) -> CacheDataset:
     """MONAI's dataset in memory, filled; what it keeps is not copied, since later steps change none of it."""
-    kept = CacheDataset(
-        data, steps, num_workers=max(1, threads), copy_cache=False, progress=distributed.is_first()
-    )
+    watched = distributed.is_first() and sys.stderr.isatty()
+    kept = CacheDataset(data, steps, num_workers=max(1, threads), copy_cache=False, progress=watched)
     size = sum(_bytes(kept[index]) for index in range(len(data)))
     logger.info("%s kept in memory, %.2f GiB", counted(len(data), "picture"), size / 2**30)
     return kept
