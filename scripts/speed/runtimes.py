@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from monai_sam2unet.export import FORMATS, export, runner
-from monai_sam2unet.networks import VARIANTS, SAM2UNet
+from monai_sam2unet.networks import SAM2UNet
 from scripts.speed.timing import Comparison, Figure
-from tests.plain.hiera import PlainHiera
+from tests.plain.network import PlainSAM2UNet
 
 __all__ = ["comparisons", "of_variant"]
 
@@ -59,7 +60,7 @@ def of_variant(variant: str, size: int, goal: float | None = None) -> Iterator[C
     torch.manual_seed(0)
     network = SAM2UNet(variant).eval()
     x: NDArray[Any] = torch.randn(1, 3, size, size).numpy()
-    plain = _eager(_with_plain_encoder(network, variant))
+    plain = _eager(PlainSAM2UNet(network, variant).eval())
     expected = plain(x)
 
     def beside(name: str, ours: Callable[[NDArray[Any]], NDArray[Any]], aim: float | None) -> Comparison:
@@ -83,21 +84,12 @@ def _not_installed(packages: list[str]) -> str:
     return f"{' and '.join(packages)} not installed; run `make exports`"
 
 
-def _with_plain_encoder(network: SAM2UNet, variant: str) -> SAM2UNet:
-    """A copy that computes its encoder as the published code does."""
-    made = copy.deepcopy(network)
-    encoder = PlainHiera(VARIANTS[variant], network.in_channels).eval()
-    encoder.load_state_dict(network.encoder.state_dict())
-    plain: Any = encoder
-    made.encoder = plain
-    return made
-
-
-def _eager(network: SAM2UNet) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """PyTorch as a function of arrays."""
+def _eager(network: nn.Module) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """PyTorch as a function of arrays, of which the main logits count."""
 
     def run(x: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(x)).numpy())
+            logits = network(torch.from_numpy(x))
+        return np.asarray((logits[0] if isinstance(logits, list) else logits).numpy())
 
     return run
