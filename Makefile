@@ -69,7 +69,7 @@ tracking: setup ## track runs with MLflow and read them back (its client is inst
 	$(PY) -m pytest tests/bundle/test_tracking.py
 
 # PySODMetrics asks for an older NumPy than ours, with which it runs too.
-bench: setup ## measure against plain forms of the published code: half an hour, nothing else should run
+bench: setup ## measure against plain forms of the published code: a quarter of an hour, nothing else should run
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[export,oracles]"
 	$(PIP) install -q -c constraints.txt --no-deps pysodmetrics==1.6.2
 	$(PY) -m scripts.benchmark

@@ -1,8 +1,8 @@
 """Measure how much faster than the published code each part is, and that it gives the same.
 
-python -m scripts.benchmark                      everything: about half an hour on two cores
+python -m scripts.benchmark                      everything: a quarter of an hour on two cores
 python -m scripts.benchmark --parts forward loss some of it
-python -m scripts.benchmark --guard              what must not become slow again: three minutes, status 1
+python -m scripts.benchmark --guard              what must not become slow again: two minutes, status 1
 """
 
 from __future__ import annotations

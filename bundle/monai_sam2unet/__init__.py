@@ -22,7 +22,7 @@ from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.prediction import Segmenter, predict
 from monai_sam2unet.volume_prediction import VolumeSegmenter, predict_volume
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = [
     "InputError",
     "SAM2UNet",

@@ -112,7 +112,7 @@ def _missed(mask: Bools, levels: Bytes, values: Floats, nearest: Places) -> floa
     around = error
     for axis in (0, 1):
         around = ndimage.correlate1d(around, kernel, axis=axis, mode="constant")
-    return float(np.vdot(np.minimum(error, around), mask[box].astype(np.float64)))
+    return float(np.einsum("ij,ij", np.minimum(error, around), mask[box].astype(np.float64)))
 
 
 def _added(levels: Bytes, values: Floats, nearest: Places) -> float:
@@ -125,5 +125,5 @@ def _added(levels: Bytes, values: Floats, nearest: Places) -> float:
         rows = np.arange(start, min(start + step, height), dtype=nearest.dtype)[:, None]
         dy, dx = nearest[0, band] - rows, nearest[1, band] - columns
         weights = WEIGHTS.take(dy * dy + dx * dx, mode="clip")
-        total += float(np.vdot(np.take(values, levels[band]), weights))
+        total += float(np.einsum("ij,ij", np.take(values, levels[band]), weights))
     return total
