@@ -216,9 +216,11 @@ def _joint_problems(values: Mapping[str, Any], device: torch.device) -> list[str
     problems = []
     if values.get("amp") == "fp16" and device.type == "cpu":
         problems.append("amp 'fp16' needs a GPU; on a CPU use 'bf16' or 'none'")
-    missing = missing_compiler(device) if values.get("compile", "none") != "none" else ""
-    if missing:
-        problems.append(f"compile {values['compile']!r} needs {missing}; install it, or leave it at none")
+    if (mode := values.get("compile", "none")) != "none":
+        if "engine" in values:
+            problems.append(f"compile must be none with an engine, which is compiled already, got {mode!r}")
+        elif missing := missing_compiler(device):
+            problems.append(f"compile {mode!r} needs {missing}; install it, or leave it at none")
     if str(values.get("sync_batchnorm")).lower() == "true" and device.type == "cpu":
         problems.append("sync_batchnorm true needs GPUs, PyTorch has none for a CPU; leave it at auto")
     size = values.get("input_size", SIZE_DIVISOR)

@@ -48,6 +48,12 @@ def test_a_missing_compiler_is_named_before_any_work(monkeypatch, tmp_path):
     assert missing_compiler(torch.device("cuda")) == "the package triton"
 
 
+def test_an_engine_is_not_compiled_again():
+    with pytest.raises(InputError, match=r"compile must be none with an engine, .*, got 'default'"):
+        check_settings("cpu", compile="default", engine="model_trt.ts")
+    check_settings("cpu", compile="none", engine="model_trt.ts")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(missing_compiler(torch.device("cpu"))), reason="no C++ compiler")
 def test_compiled_is_the_same_function_in_training_and_inference():
